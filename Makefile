@@ -1,0 +1,48 @@
+# People and CI run the same commands. `make run` and `make test` are all a newcomer needs.
+PYTHON ?= python3.11
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+# Where torch comes from: empty is PyPI; CPU build: make run TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+
+.PHONY: run test test-slow check format bench clean
+
+run: $(VENV)/.run
+	mlflow run . --env-manager local
+
+test: $(VENV)/.test
+	pytest
+	pytest -m "mlflow and not slow"
+
+test-slow: $(VENV)/.test
+	pytest -m slow
+
+check: $(VENV)/.test
+	ruff check .
+	ruff format --check .
+	mypy
+	pytest tests/test_imports.py
+
+format: $(VENV)/.test
+	ruff check --fix .
+	ruff format .
+
+$(VENV)/.run: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	pip install --quiet --upgrade pip==26.3
+	pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $$(grep '^torch==' requirements.txt)
+	pip install --quiet --requirement requirements.txt
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run tests/requirements.txt
+	pip install --quiet --requirement tests/requirements.txt
+	touch $@
+
+# Gives the disk back: environment, stores, checkpoints, caches. Runs and models (mlflow.db, mlruns) stay:
+# they may be the only copy of a released model.
+clean:
+	rm -rf $(VENV) .graphline .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@du -sh mlflow.db mlruns 2>/dev/null | sed 's/^/kept: /' || true

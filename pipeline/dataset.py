@@ -1,0 +1,410 @@
+"""Rows become a store: read, featurise on all cores, merge replicates, split, write; every row that leaves is counted.
+
+Two passes over the source: the first sees the labels (kinds, classes), the second makes graphs. Memory: what one
+chunk needs, and per graph its two keys, labels, features, side and row number.
+"""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ConfigError, DataError, RowError, SplitError
+from pipeline.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS
+from pipeline.graph import GraphChunk
+from pipeline.graphtable import open_graph_tables
+from pipeline.labels import LabelScan, merge_replicates, parse_labels
+from pipeline.parts import Keys, Part, graph_parts, molecule_parts
+from pipeline.schema import Column, Limits, Schema, Target
+from pipeline.source import PrepareConfig, Source, names, per_target
+from pipeline.split import NO_SIDE, TRAIN, parse_sides, parse_times, split_graphs
+from pipeline.spool import Spool
+from pipeline.table import Rows, find_smiles_column, open_table, parse_numbers, read_rows
+
+if TYPE_CHECKING:
+    from pipeline.store import Store
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source whose columns and kinds are known."""
+
+    source: Source
+    schema: Schema
+    id_column: str  # SMILES column, or graph_id
+    decimal: str
+    columns: tuple[str, ...]  # read beside the id
+    parts: Callable[[], Iterator[Part]]
+    side_column: str | None
+
+
+def open_source(config: PrepareConfig, source: Source) -> Opened:
+    """Look at the columns, read all labels once, and settle what the model takes and answers.
+
+    Raises:
+        DataError: a missing column, an empty file, a target without variation.
+        ConfigError: an option that does not fit the data.
+    """
+    if not source.targets:
+        there = open_graph_tables(source.path) if source.kind == "graph" else open_table(source.path)
+        columns = ", ".join(there.columns)
+        raise DataError(
+            f"{source.path}: no target is named. Pass target= with one or several of the columns {columns}."
+        )
+    limits = Limits(max_nodes=config.max_nodes, max_edges=config.max_edges)
+    features = names(config.features)
+    side_column, extra = _side_columns(source, config)
+    asked = (*source.targets, *features, *extra)
+    graph_columns = tuple(Column(name=name, kind="numeric") for name in features)
+    if source.kind == "graph":
+        tables = open_graph_tables(
+            source.path,
+            directed=config.directed,
+            numeric=names(config.numeric),
+            categorical=names(config.categorical),
+            targets=source.targets,
+        )
+        _require(asked, tables.columns, source.path)
+        targets = _settle_targets(config, source, read_rows(tables.graphs, source.targets), tables.graphs.decimal)
+        schema = Schema(
+            name=source.name,
+            data_kind="graph",
+            targets=targets,
+            node_columns=tables.node_columns,
+            edge_columns=tables.edge_columns,
+            graph_columns=graph_columns,
+            directed=config.directed,
+            limits=limits,
+            description=source.recipe.get("description"),
+        )
+        decimal = tables.graphs.decimal
+        parts = partial(graph_parts, tables, asked, limits)
+        return Opened(source, schema, "graph_id", decimal, asked, parts, side_column)
+    if config.directed or config.numeric or config.categorical:
+        raise ConfigError(
+            "directed=, numeric= and categorical= are for folders of graph tables; molecules fix their own."
+        )
+    table = open_table(source.path)
+    _require(asked, table.columns, source.path)
+    smiles = find_smiles_column(table, source.smiles)
+    targets = _settle_targets(config, source, read_rows(table, source.targets), table.decimal)
+    schema = Schema(
+        name=source.name,
+        data_kind="molecule",
+        targets=targets,
+        node_columns=NODE_COLUMNS,
+        edge_columns=EDGE_COLUMNS,
+        graph_columns=graph_columns,
+        featurizer_version=FEATURIZER_VERSION,
+        limits=limits,
+        description=source.recipe.get("description"),
+    )
+    parts = partial(molecule_parts, table, smiles, asked, limits, config.processes)
+    return Opened(source, schema, smiles, table.decimal, asked, parts, side_column)
+
+
+class Collected(NamedTuple):
+    """Every graph that could be read, in source order; the graphs themselves lie in the spool."""
+
+    identity: Keys
+    group: Keys
+    scaffold: Keys
+    y: NDArray[np.float32]
+    given: NDArray[np.int8]
+    time: Floats
+    row: NDArray[np.int64]
+    rows_read: int
+    left: Counter[str]  # rows that went to the quarantine, by code
+    labels_left: Counter[str]  # labels that became missing while their row stayed, by code
+
+
+def collect(
+    opened: Opened, config: PrepareConfig, spool: Spool, quarantine: TextIO, progress: Callable[[int], object]
+) -> Collected:
+    """Read all rows: graphs to the spool, bad rows to the quarantine, labels and keys to memory.
+
+    Raises:
+        DataError: with `on_error=fail`, at the first bad row; and if no row could be read.
+    """
+    writer = csv.writer(quarantine)
+    writer.writerow(["row", "value", "code", "reason"])
+    columns: dict[str, list[NDArray[Any]]] = {}
+    left: Counter[str] = Counter()
+    labels_left: Counter[str] = Counter()
+    rows_read = 0
+    for part in opened.parts():
+        rows_read += len(part.rows.number)
+        table = _read_part(part, opened, config)
+        for position, error in sorted(table.errors.items()):
+            if config.on_error == "fail":
+                raise DataError(
+                    f"{opened.source.path} row {part.rows.number[position]}: {error.detail} ({error.code}). "
+                    "Mend the row, or pass on_error=skip."
+                )
+            (left if position in table.leaving else labels_left)[error.code] += 1
+            writer.writerow([part.rows.number[position], part.ids[position], error.code, error.detail])
+        keep = ~np.isin(part.good, list(table.leaving)) if table.leaving else np.ones(len(part.good), dtype=bool)
+        good = part.good[keep]
+        chunk = part.chunk._replace(
+            u=table.u[part.good], y=np.empty((len(part.good), 0), dtype=np.float32)
+        )  # labels are settled later, when replicates are merged
+        if keep.any():
+            spool.append(_take(chunk, keep), [str(part.ids[position]) for position in good])
+            found = {
+                "identity": _mix(part.identity[keep], table.u[good]),
+                "group": part.group[keep],
+                "scaffold": part.scaffold[keep] if len(part.scaffold) else part.group[keep],
+                "y": table.y[good],
+                "given": table.given[good],
+                "time": table.time[good],
+                "row": part.rows.number[good],
+            }
+            for key, values in found.items():
+                columns.setdefault(key, []).append(values)
+        progress(len(part.rows.number))
+    if not columns:
+        reasons = ", ".join(f"{count} {code}" for code, count in left.most_common()) or "it has no rows"
+        raise DataError(f"{opened.source.path}: no usable row ({reasons}). See the row's reason and mend the file.")
+    joined = {key: np.concatenate(values) for key, values in columns.items()}
+    return Collected(**joined, rows_read=rows_read, left=left, labels_left=labels_left)
+
+
+class Settled(NamedTuple):
+    """What is written: which graphs stay, with which labels, on which side."""
+
+    keep: NDArray[np.bool_]  # (G,)
+    y: NDArray[np.float32]  # (G, T)
+    side: NDArray[np.int8]  # (G,)
+    conflicts: NDArray[np.bool_]  # (G,)
+    report: dict[str, Any]
+
+
+def settle(found: Collected, opened: Opened, config: PrepareConfig) -> Settled:
+    """Merge replicates, drop conflicts, split, take leaks out, check that every side is fit for use.
+
+    Raises:
+        SplitError: a side is empty, or a target does not vary in training.
+    """
+    targets = opened.schema.targets
+    if opened.source.split == "scaffold" and opened.schema.data_kind != "molecule":
+        raise ConfigError("split=scaffold needs molecules; pass split=random, given, time or a column.")
+    # Rows that the data puts on two sides are no replicates: a label of test must not reach training by a median.
+    identity = _mix(found.identity, found.given[:, None].astype(np.float32)) if opened.side_column else found.identity
+    replicates = merge_replicates(identity, found.y, targets)
+    alive = np.flatnonzero(replicates.keep & ~replicates.conflicts)
+    if not len(alive):
+        raise DataError(f"{opened.source.path}: all labels contradict each other; no graph is left.")
+    method = "given" if opened.side_column else opened.source.split
+    split = split_graphs(
+        method,
+        found.group[alive],
+        y=replicates.y[alive],
+        targets=targets,
+        seed=config.split_seed,
+        scaffold=found.scaffold[alive],
+        given=found.given[alive] if method == "given" else None,
+        time=found.time[alive] if method == "time" else None,
+    )
+    side = np.full(len(found.row), NO_SIDE, dtype=np.int8)
+    side[alive] = split.side
+    keep = side != NO_SIDE
+    for t, target in enumerate(targets):
+        values = replicates.y[keep & (side == TRAIN), t]
+        values = values[~np.isnan(values)]
+        if len(np.unique(values)) < 2:
+            raise SplitError(
+                f"target '{target.name}' has {len(values)} labels in training that do not vary; "
+                "pass another split= or split_seed=, or bring more rows."
+            )
+    report = {
+        "rows": found.rows_read,
+        "graphs": int(keep.sum()),
+        "quarantined": dict(found.left) | _some("conflicting_labels", int(replicates.conflicts.sum())),
+        "labels_left": dict(found.labels_left),
+        "replicates": replicates.report,
+        "split": {"method": opened.source.split, "seed": config.split_seed} | split.report,
+        "built_in": opened.source.recipe,
+    }
+    return Settled(keep, replicates.y, side, replicates.conflicts, report)
+
+
+def quarantine_conflicts(found: Collected, settled: Settled, spool: Spool, quarantine: TextIO) -> None:
+    """Add the rows that left because equal graphs carry unequal class labels."""
+    if not settled.conflicts.any():
+        return
+    writer = csv.writer(quarantine)
+    start = 0
+    for chunk, ids in spool:
+        for position in np.flatnonzero(settled.conflicts[start : start + chunk.num_graphs]):
+            reason = "the same molecule or graph carries different class labels"
+            writer.writerow([found.row[start + position], ids[position], "conflicting_labels", reason])
+        start += chunk.num_graphs
+
+
+def build_store(
+    config: PrepareConfig, source: Source, folder: Path, digest: str, progress: Callable[[int], object]
+) -> Store:
+    """Make the store of `source` at `folder`, with the quarantine at `<folder>.quarantine.csv`.
+
+    Args:
+        digest: sha256 of the source's bytes, kept with the store.
+        progress: told the number of rows read, chunk by chunk.
+
+    Raises:
+        DataError, ConfigError, SplitError: as `open_source`, `collect` and `settle`; nothing is then left behind.
+    """
+    opened = open_source(config, source)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    quarantine = quarantine_path(folder)
+    with tempfile.TemporaryDirectory(prefix="prepare-", dir=folder.parent) as temporary:
+        spool = Spool(Path(temporary) / "spool")
+        with open(Path(temporary) / "quarantine.csv", "w", newline="", encoding="utf-8") as file:
+            found = collect(opened, config, spool, file, progress)
+            settled = settle(found, opened, config)
+            quarantine_conflicts(found, settled, spool, file)
+        from pipeline.store import write_store  # torch only here: the worker pool is gone, and its workers never saw it
+
+        report = settled.report | {"digest": digest, "file": source.path.name, "id_column": opened.id_column}
+        store = write_store(
+            folder,
+            spool,
+            schema=opened.schema,
+            keep=settled.keep,
+            y=settled.y,
+            split=settled.side,
+            row=found.row,
+            source=report,
+        )
+        Path(file.name).replace(quarantine)
+    return store
+
+
+def quarantine_path(folder: Path) -> Path:
+    """Where the rows that left a store are listed."""
+    return folder.with_name(f"{folder.name}.quarantine.csv")
+
+
+class _PartTable(NamedTuple):
+    """Labels, features and side of every row of a part (B rows)."""
+
+    y: NDArray[np.float32]  # (B, T)
+    u: NDArray[np.float32]  # (B, U)
+    given: NDArray[np.int8]  # (B,)
+    time: Floats  # (B,)
+    errors: dict[int, RowError]
+    leaving: set[int]  # the rows that cannot stay
+
+
+def _read_part(part: Part, opened: Opened, config: PrepareConfig) -> _PartTable:
+    size = len(part.rows.number)
+    schema = opened.schema
+    errors: dict[int, RowError] = {**part.errors, **part.rows.errors}
+    leaving = set(errors)
+    y = np.full((size, len(schema.targets)), np.nan, dtype=np.float32)
+    label_errors: dict[int, RowError] = {}
+    for t, target in enumerate(schema.targets):
+        labels = parse_labels(part.rows.values[target.name], target, decimal=opened.decimal, censored=config.censored)
+        y[:, t] = labels.y
+        label_errors |= {position: error for position, error in labels.errors.items() if position not in leaving}
+    for position in np.flatnonzero(np.isnan(y).all(axis=1)):
+        if position not in leaving:
+            leaving.add(int(position))
+            errors[int(position)] = label_errors.get(int(position), RowError("no_label", "no target has a value"))
+    errors = {**label_errors, **errors}
+    u = np.zeros((size, len(schema.graph_columns)), dtype=np.float32)
+    for c, column in enumerate(schema.graph_columns):
+        numbers, bad = parse_numbers(part.rows.values[column.name], opened.decimal)
+        u[:, c] = numbers
+        for position in np.flatnonzero(bad | ~np.isfinite(numbers)):
+            code, reason = ("wrong_type", "is not a number") if bad[position] else ("missing", "is empty or not finite")
+            errors.setdefault(int(position), RowError(code, f"feature '{column.name}' {reason}"))
+            leaving.add(int(position))
+    given = np.full(size, NO_SIDE, dtype=np.int8)
+    time = np.full(size, np.nan)
+    if opened.side_column:
+        given = parse_sides(part.rows.values[opened.side_column])
+        for position in np.flatnonzero(given == NO_SIDE):
+            detail = f"column '{opened.side_column}' does not say train, validation or test"
+            errors.setdefault(int(position), RowError("no_split", detail))
+            leaving.add(int(position))
+    elif opened.source.split == "time":
+        time = parse_times(part.rows.values[str(config.time_column)], opened.decimal)
+        for position in np.flatnonzero(np.isnan(time)):
+            detail = f"column '{config.time_column}' holds no number or ISO date"
+            errors.setdefault(int(position), RowError("no_split", detail))
+            leaving.add(int(position))
+    return _PartTable(y, u, given, time, errors, leaving)
+
+
+def _settle_targets(config: PrepareConfig, source: Source, rows: Iterator[Rows], decimal: str) -> tuple[Target, ...]:
+    scans = {name: LabelScan(name) for name in source.targets}
+    for part in rows:
+        for name, scan in scans.items():
+            scan.add(part.values[name], decimal)
+    recipe = source.recipe
+    options: dict[str, dict[str, Any]] = {
+        option: dict(per_target(option, getattr(config, option) or recipe.get(option), source.targets))
+        for option in ("kind", "unit", "description", "transform", "positive")
+    }
+    return tuple(
+        scan.target(**{option: values[name] for option, values in options.items()}) for name, scan in scans.items()
+    )
+
+
+def _side_columns(source: Source, config: PrepareConfig) -> tuple[str | None, tuple[str, ...]]:
+    """The column that names the sides, and the columns to read for the split."""
+    if source.split in ("random", "scaffold"):
+        return None, ()
+    if source.split == "time":
+        return None, (str(config.time_column),)
+    column = "split" if source.split == "given" else source.split
+    return column, (column,)
+
+
+def _require(asked: tuple[str, ...], columns: tuple[str, ...], path: Path) -> None:
+    missing = [name for name in asked if name not in columns]
+    if missing:
+        raise DataError(f"{path}: no column {', '.join(map(repr, missing))}. The columns are {', '.join(columns)}.")
+
+
+def _mix(keys: Keys, u: NDArray[np.float32]) -> Keys:
+    """A molecule at another temperature is no replicate: graph features join the identity."""
+    mixed = keys.copy()
+    for c in range(u.shape[1]):
+        bits = np.ascontiguousarray(u[:, c] + 0.0).view(np.uint32).astype(np.uint64)  # + 0.0: -0 is 0
+        mixed = (mixed ^ bits[:, None]) * np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing, Knuth vol. 3, 6.4
+    return mixed
+
+
+def _take(chunk: GraphChunk, keep: NDArray[np.bool_]) -> GraphChunk:
+    """The graphs of a chunk that stay."""
+    if keep.all():
+        return chunk
+    num_nodes, num_edges = np.diff(chunk.node_ptr), np.diff(chunk.edge_ptr)
+    nodes, edges = np.repeat(keep, num_nodes), np.repeat(keep, num_edges)
+    return GraphChunk(
+        node_ptr=np.concatenate([[0], np.cumsum(num_nodes[keep])]).astype(np.int64),
+        edge_ptr=np.concatenate([[0], np.cumsum(num_edges[keep])]).astype(np.int64),
+        x=chunk.x[nodes],
+        x_float=chunk.x_float[nodes],
+        edge_index=chunk.edge_index[:, edges],
+        edge_attr=chunk.edge_attr[edges],
+        edge_float=chunk.edge_float[edges],
+        u=chunk.u[keep],
+        y=chunk.y[keep],
+    )
+
+
+def _some(name: str, count: int) -> dict[str, int]:
+    return {name: count} if count else {}

@@ -1,0 +1,274 @@
+"""Answers beside labels: the prediction table, its metrics, thresholds and worst rows.
+
+The prediction table holds one row a test graph, with columns
+    row, id                      source row number; SMILES or graph id (left out with share_rows=false)
+    <target>                     label in original units, or class name; empty when missing
+    <target>.<who>               answer in original units, or probability of the positive class
+    <target>.<who>=<class>       multi-class: probability of each class
+where <who> is `model` or the name of a baseline.  Metrics are computed from this table alone, so that a reviewer
+can compute them again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.columns import graph_columns
+from pipeline.errors import ExportError, RegistryError
+from pipeline.metrics import Interval, choose_threshold, score_target, to_trained_scale
+from pipeline.schema import Schema, Target
+from pipeline.split import SIDES, TEST, TRAIN
+from pipeline.verdict import Verdict, judge
+
+if TYPE_CHECKING:
+    from pipeline.baselines import Baselines
+    from pipeline.store import Store
+
+MODEL = "model"
+
+Array = NDArray[np.float64]
+
+
+def answer_columns(target: Target, who: str = "") -> list[str]:
+    """Names of the numbers that `who` answers for a target, as served (`who` empty) or as in the prediction table."""
+    stem = f"{target.name}.{who}" if who else target.name
+    return [f"{stem}={name}" for name in target.classes] if target.kind == "multiclass" else [stem]
+
+
+def read_answers(path: Path, schema: Schema) -> list[Array]:
+    """Read what the bundle answered.
+
+    Returns:
+        Per target (n,) or, multi-class, (n, K): original units and probabilities.
+
+    Raises:
+        ExportError: if the bundle refuses a row that the store holds.
+    """
+    table = pd.read_parquet(path)
+    refused = table["error"].notna()
+    if refused.any():
+        codes = table.loc[refused, "error"].value_counts().to_dict()
+        raise ExportError(
+            f"the bundle refuses {int(refused.sum())} of {len(table)} rows that are in the store: {codes}."
+        )
+    answers = []
+    for target in schema.targets:
+        values = table[answer_columns(target)].to_numpy(dtype=np.float64)
+        answers.append(values if target.kind == "multiclass" else values[:, 0])
+    return answers
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a prediction table that MLflow logged; class names stay text."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return pd.DataFrame(values["data"], columns=values["columns"])
+
+
+def from_trained_scale(target: Target, values: Array) -> Array:
+    """Answers on the trained scale in original units."""
+    if target.affine is None:
+        return values
+    a, b = target.affine
+    return np.asarray(10.0 ** ((values - b) / a))
+
+
+def build_requests(store: Store, indices: NDArray[np.int64]) -> pd.DataFrame:
+    """The graphs of a store as a client would send them, one row each.
+
+    Graphs that are not molecules have `nodes` and `edges` as JSON text, as they stand in a cell of a file.
+    """
+    schema = store.schema
+    u = store.arrays.u[indices]
+    columns: dict[str, Any] = {column.name: u[:, c].astype(float) for c, column in enumerate(schema.graph_columns)}
+    if schema.data_kind == "molecule":
+        return pd.DataFrame({"smiles": store.ids(indices)} | columns)
+    graphs = [graph_columns(store.graph(int(i)), schema) for i in indices]
+    nodes, edges = ([json.dumps(graph[part]) for graph in graphs] for part in (0, 1))
+    return pd.DataFrame({"nodes": nodes, "edges": edges} | columns)
+
+
+def build_example(store: Store, share_rows: bool) -> pd.DataFrame:
+    """Two rows to try the model with; with `share_rows=False` none of the user's own."""
+    schema = store.schema
+    if schema.data_kind == "molecule":
+        columns = {"smiles": ["CCO", "c1ccccc1O"]}
+        means = store.statistics["u"]["mean"]
+        features = {column.name: [mean] * 2 for column, mean in zip(schema.graph_columns, means, strict=True)}
+        return pd.DataFrame(columns | features)
+    if share_rows:
+        rows = build_requests(store, store.indices(TEST)[:2])
+    else:
+        rows = build_requests(store, store.indices(TEST)[:1]).assign(
+            nodes=_made_up(schema)[0], edges=_made_up(schema)[1]
+        )
+    return rows.assign(nodes=rows["nodes"].map(json.loads), edges=rows["edges"].map(json.loads))
+
+
+def build_table(
+    schema: Schema,
+    row: NDArray[np.integer],
+    ids: Sequence[str] | None,
+    y: NDArray[np.float32],
+    who: Mapping[str, list[Array]],
+) -> pd.DataFrame:
+    """Put labels and answers beside each other.
+
+    Args:
+        y: (n, T) labels on the trained scale.
+        who: per answerer, its answers as `read_answers` returns them.
+    """
+    columns: dict[str, Any] = {"row": row}
+    if ids is not None:
+        columns["id"] = list(ids)
+    for t, target in enumerate(schema.targets):
+        columns[target.name] = _labels_for_people(target, y[:, t])
+        for name, answers in who.items():
+            values = answers[t].reshape(len(row), -1)
+            for c, column in enumerate(answer_columns(target, name)):
+                columns[column] = values[:, c]
+    return pd.DataFrame(columns)
+
+
+def labels_of(table: pd.DataFrame, target: Target) -> Array:
+    """(n,) labels of the table on the trained scale, NaN where missing."""
+    if target.kind == "regression":
+        values = table[target.name].to_numpy(dtype=np.float64, na_value=np.nan)
+        labels = np.full(len(values), np.nan)
+        there = ~np.isnan(values)
+        labels[there] = to_trained_scale(target, values[there])
+        return labels
+    codes = {name: float(code) for code, name in enumerate(target.classes)}
+    return np.array([codes.get(value, np.nan) for value in table[target.name]], dtype=np.float64)
+
+
+def answers_of(table: pd.DataFrame, target: Target, who: str) -> Array:
+    """(n,) or (n, K) answers of the table on the trained scale."""
+    values = table[answer_columns(target, who)].to_numpy(dtype=np.float64)
+    return values if target.kind == "multiclass" else to_trained_scale(target, values[:, 0])
+
+
+def answerers(table: pd.DataFrame, target: Target) -> list[str]:
+    """Who answered for a target: the model first, then the baselines."""
+    stem, tail = f"{target.name}.", f"={target.classes[0]}" if target.kind == "multiclass" else ""
+    names = [
+        column[len(stem) : len(column) - len(tail)]
+        for column in table.columns
+        if column.startswith(stem) and column.endswith(tail)
+    ]
+    return [name for name in names if answer_columns(target, name)[0] in table.columns]
+
+
+def fit_store_baselines(store: Store, side: int) -> Baselines:
+    """Fit the graph-blind baselines on the training side of a store and let them answer another side."""
+    from pipeline.baselines import Inputs, fit_baselines
+    from pipeline.graph import pack
+
+    def inputs(code: int) -> Inputs:
+        chosen = store.indices(code)
+        y, u = store.arrays.y[chosen], store.arrays.u[chosen]
+        if store.schema.data_kind == "molecule":
+            return Inputs(y=y, u=u, smiles=store.ids(chosen))
+        return Inputs(y=y, u=u, graphs=pack([store.graph(int(i)) for i in chosen]))
+
+    return fit_baselines(store.schema, inputs(TRAIN), {SIDES[side]: inputs(side)})
+
+
+def choose_thresholds(schema: Schema, y: NDArray[np.float32], answers: list[Array]) -> dict[str, float]:
+    """Choose the threshold of each binary target on the validation side.
+
+    Args:
+        y: (n, T) labels of validation graphs.
+        answers: what the bundle answers for them.
+    """
+    return {
+        target.name: choose_threshold(y[:, t], answers[t])
+        for t, target in enumerate(schema.targets)
+        if target.kind == "binary"
+    }
+
+
+def score_table(
+    schema: Schema, table: pd.DataFrame, thresholds: Mapping[str, float], *, resamples: int, seed: int = 0
+) -> dict[str, float]:
+    """Compute every metric of every answerer.
+
+    Returns:
+        `test/<target>/<metric>` for the model and `baseline/<name>/<target>/<metric>` for the baselines, each with
+        `_lo` and `_hi`, the 95 % bootstrap interval.
+    """
+    metrics: dict[str, float] = {}
+    for target in schema.targets:
+        labels = labels_of(table, target)
+        for who in answerers(table, target):
+            place = f"test/{target.key}" if who == MODEL else f"baseline/{who}/{target.key}"
+            scores = score_target(
+                target,
+                labels,
+                answers_of(table, target, who),
+                threshold=thresholds.get(target.name),
+                resamples=resamples,
+                seed=seed,
+            )
+            metrics |= _flat(place, scores)
+    return metrics
+
+
+def worst_rows(schema: Schema, table: pd.DataFrame, target: Target, count: int = 8) -> pd.DataFrame:
+    """The rows whose answer is farthest from the label, worst first, with a column `distance` on the trained scale."""
+    labels, answers = labels_of(table, target), answers_of(table, target, MODEL)
+    if target.kind == "multiclass":
+        right = np.where(np.isnan(labels), 0, labels).astype(int)
+        distance = 1 - answers[np.arange(len(labels)), right]
+    else:
+        distance = np.abs(answers - labels)
+    distance = np.where(np.isnan(labels), -1.0, distance)
+    order = np.argsort(-distance, kind="stable")[:count]
+    order = order[distance[order] >= 0]
+    return table.iloc[order].assign(distance=distance[order])
+
+
+def _flat(place: str, scores: Mapping[str, Interval]) -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for name, score in scores.items():
+        flat |= {f"{place}/{name}": score.value, f"{place}/{name}_lo": score.lo, f"{place}/{name}_hi": score.hi}
+    return flat
+
+
+def _labels_for_people(target: Target, y: NDArray[np.float32]) -> list[Any]:
+    if target.kind != "regression":
+        return [None if np.isnan(value) else target.classes[int(value)] for value in y]
+    values = from_trained_scale(target, y.astype(np.float64))
+    return [None if np.isnan(value) else float(f"{value:.7g}") for value in values]  # what float32 holds, no more
+
+
+def _made_up(schema: Schema) -> tuple[str, str]:
+    """A graph of two nodes and one edge in which every value is unknown."""
+    nodes: dict[str, Any] = {column.name: [None, None] for column in schema.node_columns} or {"node_id": [0, 1]}
+    edges: dict[str, Any] = {"source": [0], "target": [1]} | {column.name: [None] for column in schema.edge_columns}
+    return json.dumps(nodes), json.dumps(edges)
+
+
+def judge_again(folder: Path, gate: Mapping[str, Any]) -> Verdict:
+    """Judge logged predictions by a gate as it is now, from the table alone.
+
+    Args:
+        folder: holds `predictions.json` and `evaluation.json` of an evaluate run.
+
+    Raises:
+        RegistryError: if one of them is missing or cannot be read.
+    """
+    try:
+        facts = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+        schema = Schema.from_json(facts["schema"])
+        table = read_table(folder / "predictions.json")
+        metrics = score_table(schema, table, facts["thresholds"], resamples=1)
+    except (OSError, ValueError, KeyError) as error:
+        raise RegistryError(f"the logged predictions cannot be read ({type(error).__name__}: {error})") from None
+    return judge(metrics, gate, {target.key: target.kind for target in schema.targets})

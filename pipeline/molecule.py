@@ -1,0 +1,148 @@
+"""SMILES → RDKit molecule, and the keys by which molecules are told apart, grouped and split."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import re
+import threading
+
+from rdkit import Chem, rdBase
+
+from pipeline.errors import RowError
+from pipeline.schema import Limits
+
+# No SMILES needs more characters for an atom, with brackets, charge, stereo, bonds and ring numbers.
+_MAX_CHARACTERS_PER_ATOM = 50
+_TIMESTAMP = re.compile(r"^\[\d\d:\d\d:\d\d\] ")
+_POSITION = re.compile(r"around position (\d+):")
+_STEREO_OR_ISOTOPE = re.compile(r"[@/\\]|\[\d")
+_MAX_SCAFFOLD_RINGS = 60  # RDKit's scaffold takes 0.04 s for 50 rings, 4 s for 200
+_ATOM_MAP = re.compile(r":\d+\]")
+
+
+def parse_smiles(smiles: str, limits: Limits) -> Chem.Mol:
+    """Read one SMILES: sanitised, hydrogens implicit, atom-map numbers removed.
+
+    RDKit's log is silent from the first call on, in the whole process: a failure is told in the error instead.
+
+    Raises:
+        RowError: invalid_smiles with RDKit's reason, no_atoms, or too_large. The text never holds the SMILES.
+    """
+    smiles = smiles.strip()
+    _check_text(smiles, limits)
+    _catch_log()
+    _log.lines = []
+    mol = Chem.MolFromSmiles(smiles)
+    if mol is None:
+        raise RowError("invalid_smiles", _reason(smiles, _log.lines))
+    check_size(mol, limits)
+    if _ATOM_MAP.search(smiles):  # numbers of a reaction, not of the molecule: they must not part equal molecules
+        for atom in mol.GetAtoms():
+            atom.SetAtomMapNum(0)
+    return mol
+
+
+def check_size(mol: Chem.Mol, limits: Limits) -> None:
+    """Refuse a molecule without atoms, or beyond the limits.
+
+    Raises:
+        RowError: no_atoms or too_large.
+    """
+    atoms, edges = mol.GetNumAtoms(), 2 * mol.GetNumBonds()
+    if atoms == 0:
+        raise RowError("no_atoms", "The molecule has no atoms.")
+    if atoms > limits.max_nodes or edges > limits.max_edges:
+        raise RowError(
+            "too_large",
+            f"The molecule has {atoms} atoms and {edges} directed edges; "
+            f"at most {limits.max_nodes} and {limits.max_edges} are taken.",
+        )
+
+
+def identity_key(mol: Chem.Mol) -> str:
+    """Canonical SMILES with stereo and isotopes: equal for replicates of one molecule."""
+    return str(Chem.MolToSmiles(mol))
+
+
+def group_key(mol: Chem.Mol) -> str:
+    """Canonical SMILES without stereo and isotopes: molecules of one group stay on one side of a split."""
+    return str(Chem.MolToSmiles(mol, isomericSmiles=False))
+
+
+def scaffold_key(mol: Chem.Mol) -> str:
+    """Bemis-Murcko scaffold (ring systems and the chains between them) without stereo; acyclic: the group key.
+
+    A molecule of more than 60 rings is its own scaffold.
+
+    Source: Bemis and Murcko 1996, doi:10.1021/jm9602928.
+    """
+    if 0 < mol.GetRingInfo().NumRings() <= _MAX_SCAFFOLD_RINGS:
+        return group_key(Chem.MurckoDecompose(mol))
+    return group_key(mol)
+
+
+def molecule_keys(mol: Chem.Mol) -> tuple[str, str, str]:
+    """Identity, group and scaffold key; quicker than one by one where a molecule has no stereo."""
+    identity = identity_key(mol)
+    group = group_key(mol) if _STEREO_OR_ISOTOPE.search(identity) else identity
+    return identity, group, scaffold_key(mol) if mol.GetRingInfo().NumRings() else group
+
+
+def digest(text: str) -> tuple[int, int]:
+    """128 bits of BLAKE2b as two uint64, so that keys of any length take 16 bytes."""
+    value = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return int.from_bytes(value[:8], "little"), int.from_bytes(value[8:], "little")
+
+
+class _Log(threading.local):
+    """The lines RDKit logged for the molecule that this thread reads."""
+
+    lines: list[str] = []  # noqa: RUF012 - replaced for each molecule, never appended to here
+
+
+class _Catch(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(_log.lines) < 8:  # the reason comes first
+            _log.lines.append(record.getMessage())
+
+
+_log = _Log()
+
+
+@functools.cache
+def _catch_log() -> None:
+    """Send RDKit's log to the thread that caused it. RDKit writes it per process, and offers no reason elsewhere."""
+    rdBase.LogToPythonLogger()
+    logger = logging.getLogger("rdkit")
+    logger.handlers[:] = [_Catch()]
+    logger.propagate = False
+
+
+def _check_text(smiles: str, limits: Limits) -> None:
+    if not smiles:
+        raise RowError("no_atoms", "The SMILES is empty.")
+    if not smiles.isascii() or not smiles.isprintable():
+        at = next(i for i, letter in enumerate(smiles) if not (letter.isascii() and letter.isprintable()))
+        raise RowError("invalid_smiles", f"Character {at + 1} of the SMILES is not printable ASCII.")
+    if len(smiles) <= limits.max_nodes:
+        return  # a SMILES has at least one character an atom
+    if len(smiles) > _MAX_CHARACTERS_PER_ATOM * limits.max_nodes:
+        raise RowError(
+            "too_large", f"The SMILES has {len(smiles)} characters; at most {limits.max_nodes} atoms are taken."
+        )
+
+
+def _reason(smiles: str, lines: list[str]) -> str:
+    """Turn RDKit's log into one sentence that does not repeat the SMILES."""
+    first = _TIMESTAMP.sub("", lines[0]) if lines else ""
+    if first.startswith("SMILES Parse Error: "):
+        first = first.removeprefix("SMILES Parse Error: ").split(":")[0]  # what follows the colon is the SMILES
+        first = first.removesuffix(" for input").removesuffix(" while parsing")
+        position = next(filter(None, map(_POSITION.search, lines)), None)
+        if position:
+            first += f" near character {position[1]}"
+    if not first or (len(smiles) > 3 and smiles in first):
+        return "RDKit cannot read the SMILES and gives no reason."
+    return f"RDKit cannot read the SMILES: {first[:200].rstrip('.')}."

@@ -1,0 +1,223 @@
+"""Versions and aliases: register a candidate, release it with its own copy of the bytes, roll back.
+
+<name>-candidates   written by authors; alias `challenger` is the newest
+<name>              written by reviewers; aliases `champion` and `previous`
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from pipeline import bundle
+from pipeline.errors import RegistryError
+
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+DIGEST, EVALUATE_RUN, VERDICT, CANDIDATE = (
+    "graphline.digest",
+    "graphline.evaluate_run",
+    "graphline.verdict",
+    "graphline.candidate",
+)
+
+
+class Released(NamedTuple):
+    """A release and where it comes from."""
+
+    name: str
+    version: int
+    candidate: str  # name/version
+    digest: str
+
+    def __str__(self) -> str:
+        origin, _, number = self.candidate.rpartition("/")
+        return f"{self.name} release {self.version} = {origin} version {number}, sha256 {self.digest[:12]}"
+
+
+def candidates_of(name: str) -> str:
+    """The registered model that holds the candidates of `name`."""
+    return f"{name}-candidates"
+
+
+def register_candidate(
+    name: str, run_id: str, source: str, *, digest: str, tags: Mapping[str, Any], description: str
+) -> ModelVersion:
+    """Create a version of `<name>-candidates` and point `challenger` at it.
+
+    Args:
+        run_id: evaluate run whose artifact `source` is the bundle.
+        tags: short facts; digest and run are added.
+    """
+    client = MlflowClient()
+    candidates = candidates_of(name)
+    _ensure_model(client, candidates, f"Candidates of {name}. Reviewers release them as versions of {name}.")
+    version = client.create_model_version(
+        candidates,
+        source,
+        run_id=run_id,
+        tags={DIGEST: digest, EVALUATE_RUN: run_id} | {key: str(value) for key, value in tags.items()},
+        description=description,
+    )
+    client.set_registered_model_alias(candidates, CHALLENGER, version.version)
+    return version
+
+
+def find_version(name: str, version: str | None, alias: str) -> ModelVersion:
+    """Open one version by number, or by alias when no number is given.
+
+    Raises:
+        RegistryError: if it is not there; the message lists what is.
+    """
+    client = MlflowClient()
+    try:
+        return client.get_model_version(name, version) if version else client.get_model_version_by_alias(name, alias)
+    except MlflowException:
+        try:
+            there = sorted(int(v.version) for v in client.search_model_versions(f"name = '{name}'"))
+        except MlflowException:
+            there = []
+        known = f"versions {', '.join(map(str, there))}" if there else "no versions"
+        asked = f"version {version}" if version else f"alias '{alias}'"
+        raise RegistryError(f"{name}: no {asked}; it has {known} on {mlflow.get_tracking_uri()}.") from None
+
+
+def settle_name(name: str | None) -> str:
+    """The model that is meant: `name`, or the only one that has candidates.
+
+    Raises:
+        RegistryError: if none is named and there is not exactly one.
+    """
+    if name:
+        return name
+    suffix = candidates_of("")
+    models = MlflowClient().search_registered_models(f"name LIKE '%{suffix}'")
+    there = sorted(model.name.removesuffix(suffix) for model in models)
+    if len(there) != 1:
+        choice = f"pass name= with one of {', '.join(there)}" if there else "run `mlflow run .` first"
+        raise RegistryError(f"{len(there)} models have candidates on {mlflow.get_tracking_uri()}; {choice}.")
+    return str(there[0])
+
+
+def newest_candidate(name: str | None) -> str:
+    """URI of the newest candidate, of `name` or of all models.
+
+    Raises:
+        RegistryError: if there is none.
+    """
+    wanted = f"name = '{candidates_of(name)}'" if name else "name LIKE '%-candidates'"
+    found = MlflowClient().search_model_versions(wanted, order_by=["creation_timestamp DESC"], max_results=1)
+    if not found:
+        asked = f"of '{name}' " if name else ""
+        raise RegistryError(
+            f"no candidate {asked}is registered on {mlflow.get_tracking_uri()}; run `mlflow run .` first."
+        )
+    return f"models:/{found[0].name}/{found[0].version}"
+
+
+def fetch_model(uri: str, folder: Path) -> Path:
+    """Download a model by any MLflow model URI or path.
+
+    Raises:
+        RegistryError: if nothing is there.
+    """
+    try:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+    except (MlflowException, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RegistryError(f"model={uri}: cannot be fetched from {mlflow.get_tracking_uri()} ({reason}).") from None
+
+
+def fetch_bundle(version: ModelVersion, folder: Path) -> Path:
+    """Download the bytes of a version into `folder`, as the registry serves them now.
+
+    Raises:
+        RegistryError: if they are gone.
+    """
+    return fetch_model(f"models:/{version.name}/{version.version}", folder)
+
+
+def release(name: str, candidate: ModelVersion, folder: Path, *, reason: str, user: str, user_source: str) -> Released:
+    """Copy verified bytes to a new version of `name` and make it champion; the old champion becomes `previous`.
+
+    Args:
+        folder: the candidate's bundle, already verified against its digest.
+
+    Raises:
+        RegistryError: if the copy does not have the digest of the candidate.
+    """
+    client = MlflowClient()
+    digest = bundle.verify(folder)
+    _ensure_model(client, name, f"Releases of {name}: `champion` is live, `previous` is what a rollback returns to.")
+    run = client.create_run(
+        _release_experiment(client, name), run_name=f"release of {candidate.name} {candidate.version}"
+    )
+    run_id = run.info.run_id
+    client.log_artifacts(run_id, str(folder), "bundle")
+    with tempfile.TemporaryDirectory() as temporary:
+        copied = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="bundle", dst_path=temporary)
+        if bundle.verify(Path(copied)) != digest:
+            raise RegistryError(f"{name}: the copy of {candidate.name} version {candidate.version} came out different.")
+    version = client.create_model_version(
+        name,
+        f"{run.info.artifact_uri}/bundle",
+        run_id=run_id,
+        tags={
+            DIGEST: digest,
+            CANDIDATE: f"{candidate.name}/{candidate.version}",
+            EVALUATE_RUN: candidate.tags.get(EVALUATE_RUN, ""),
+            "graphline.reviewer": user,
+            "graphline.reviewer_source": user_source,
+            "graphline.reason": reason[:5000],
+        },
+        description=candidate.description,
+    )
+    client.set_terminated(run_id, "FINISHED")
+    aliases = client.get_registered_model(name).aliases
+    if CHAMPION in aliases:
+        client.set_registered_model_alias(name, PREVIOUS, aliases[CHAMPION])
+    client.set_registered_model_alias(name, CHAMPION, version.version)
+    return describe(version)
+
+
+def rollback(name: str) -> Released:
+    """Point `champion` at `previous` and clear `previous`, so that a second rollback cannot restore the bad one.
+
+    Raises:
+        RegistryError: if there is no previous release.
+    """
+    client = MlflowClient()
+    previous = find_version(name, None, PREVIOUS)
+    client.set_registered_model_alias(name, CHAMPION, previous.version)
+    client.delete_registered_model_alias(name, PREVIOUS)
+    return describe(previous)
+
+
+def describe(version: ModelVersion) -> Released:
+    """Say what a release is a copy of."""
+    tags = version.tags
+    return Released(version.name, int(version.version), tags.get(CANDIDATE, "unknown/0"), tags.get(DIGEST, "unknown"))
+
+
+def _ensure_model(client: MlflowClient, name: str, description: str) -> None:
+    try:
+        client.get_registered_model(name)
+    except MlflowException:
+        try:
+            client.create_registered_model(name, description=description)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # somebody was quicker: fine
+                raise
+
+
+def _release_experiment(client: MlflowClient, name: str) -> str:
+    """The experiment that holds the bytes of releases; authors need no right to write there."""
+    title = f"{name}-releases"
+    found = client.get_experiment_by_name(title)
+    return str(found.experiment_id if found else client.create_experiment(title))

@@ -1,0 +1,181 @@
+"""What a model takes and answers: targets, columns, kinds, limits; kept as `schema.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pipeline.errors import ConfigError, StoreError
+
+SCHEMA_VERSION = 1
+RESERVED_NAMES = ("error", "error_detail", "warning", "smiles", "nodes", "edges")
+
+TargetKind = Literal["regression", "binary", "multiclass"]
+DataKind = Literal["molecule", "graph"]
+MOLAR_UNITS = {"M": 1.0, "mM": 1e-3, "uM": 1e-6, "µM": 1e-6, "nM": 1e-9, "pM": 1e-12}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing the model predicts.
+
+    Attributes:
+        classes: names of the classes by index; binary: (negative, positive); empty for regression.
+        transform: `log10` (trained scale is log10 of the value) or `p` (−log10 of the value in mol/L; `unit`
+            is then one of `MOLAR_UNITS`). Answers are in original units; metrics are on the trained scale.
+    """
+
+    name: str
+    kind: TargetKind
+    unit: str | None = None
+    description: str | None = None
+    transform: Literal["log10", "p"] | None = None
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.name in RESERVED_NAMES:
+            raise ConfigError(f"target '{self.name}': this name is taken by the answer; rename the column.")
+        if self.transform and self.kind != "regression":
+            raise ConfigError(f"target '{self.name}': transform={self.transform} needs a regression target.")
+        if self.transform == "p" and self.unit not in MOLAR_UNITS:
+            raise ConfigError(
+                f"target '{self.name}': transform=p needs a molar unit; pass unit= one of {', '.join(MOLAR_UNITS)}."
+            )
+
+    @property
+    def width(self) -> int:
+        """Columns of the network's output for this target: one, or one a class when multi-class."""
+        return len(self.classes) if self.kind == "multiclass" else 1
+
+    @property
+    def key(self) -> str:
+        """The name as it stands in metric keys: MLflow takes letters, digits, `_`, `-`, `.`, space and `:`."""
+        return re.sub(r"[^\w\-. :]", "_", self.name, flags=re.ASCII)
+
+    @property
+    def affine(self) -> tuple[float, float] | None:
+        """(a, b) with trained = a · log10(value) + b, or None without a transform."""
+        if self.transform is None:
+            return None
+        if self.transform == "log10":
+            return 1.0, 0.0
+        return -1.0, -math.log10(MOLAR_UNITS[str(self.unit)])
+
+
+@dataclass(frozen=True)
+class Column:
+    """One feature column of nodes, edges or whole graphs.
+
+    Attributes:
+        kind: `categorical` columns become codes, `numeric` ones stay numbers.
+        categories: code i + 1 stands for `categories[i]`; code 0 is unknown or missing.
+        train_counts: how often each category stands in the training split; empty until the split is known.
+            A category seen less than twice is read as unknown, so that "unknown" is trained.
+    """
+
+    name: str
+    kind: Literal["categorical", "numeric"]
+    categories: tuple[str, ...] = ()
+    train_counts: tuple[int, ...] = ()
+
+    @property
+    def num_codes(self) -> int:
+        return len(self.categories) + 1
+
+    @property
+    def known(self) -> tuple[bool, ...]:
+        """Per code: does the network tell it apart from unknown?  Code 0 never is."""
+        if not self.train_counts:
+            return (False, *[True] * len(self.categories))
+        return (False, *[count >= 2 for count in self.train_counts])
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Largest graph that is taken, in training and in serving."""
+
+    max_nodes: int = 10_000
+    max_edges: int = 100_000  # directed
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The whole contract of a data set and of the models trained on it.
+
+    Column order is the column order of `x`, `x_float`, `edge_attr`, `edge_float` and `u`.
+    """
+
+    name: str
+    data_kind: DataKind
+    targets: tuple[Target, ...]
+    node_columns: tuple[Column, ...]
+    edge_columns: tuple[Column, ...]
+    graph_columns: tuple[Column, ...] = ()  # numeric only, the fields of `u`
+    directed: bool = False
+    featurizer_version: int | None = None  # molecules only
+    limits: Limits = field(default_factory=Limits)
+    description: str | None = None
+
+    def __post_init__(self) -> None:
+        names = [target.name for target in self.targets] + [column.name for column in self.graph_columns]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ConfigError(f"{sorted(twice)} stand twice among targets and features; name each column once.")
+        keys = [target.key for target in self.targets]
+        clash = [target.name for target in self.targets if keys.count(target.key) > 1]
+        if clash:
+            raise ConfigError(f"targets {clash} become one name in metric keys; rename a column.")
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Per target: its columns in the network's output (G, O)."""
+        ends = [0]
+        for target in self.targets:
+            ends.append(ends[-1] + target.width)
+        return tuple(slice(a, b) for a, b in itertools.pairwise(ends))
+
+    @property
+    def output_dim(self) -> int:
+        """O, the width of the network's output."""
+        return sum(target.width for target in self.targets)
+
+    def node(self, kind: str) -> tuple[Column, ...]:
+        """Node columns of one kind, in order: those of `x` (categorical) or `x_float` (numeric)."""
+        return tuple(column for column in self.node_columns if column.kind == kind)
+
+    def edge(self, kind: str) -> tuple[Column, ...]:
+        """Edge columns of one kind, in order: those of `edge_attr` (categorical) or `edge_float` (numeric)."""
+        return tuple(column for column in self.edge_columns if column.kind == kind)
+
+    def to_json(self) -> str:
+        return json.dumps({"schema_version": SCHEMA_VERSION} | dataclasses.asdict(self), indent=1, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Schema:
+        """Read `schema.json`.
+
+        Raises:
+            StoreError: if the text is of another version.
+        """
+        values: dict[str, Any] = json.loads(text)
+        version = values.pop("schema_version", None)
+        if version != SCHEMA_VERSION:
+            raise StoreError(
+                f"schema.json has version {version}, this graphline reads version {SCHEMA_VERSION}; "
+                "run `mlflow run .` again with this version, or use the one that wrote it."
+            )
+        values["targets"] = tuple(Target(**_tuples(one)) for one in values["targets"])
+        for key in ("node_columns", "edge_columns", "graph_columns"):
+            values[key] = tuple(Column(**_tuples(one)) for one in values[key])
+        values["limits"] = Limits(**values["limits"])
+        return cls(**values)
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists where the dataclasses have tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}

@@ -1,0 +1,311 @@
+"""A file in, a file out: all rows of a table with the answers of a bundle, in the same order.
+
+    rows ─► request ─► child process: the bundle, verified, with its own code only ─► answers ─► file
+
+The bundle is copied to a private folder and verified there. It runs in a process of its own (pipeline/answering.py),
+because this process already holds a `pipeline`, and because it must not see torch or the project.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import bundle as bundles
+from pipeline.columns import graph_columns
+from pipeline.errors import DataError, PipelineError, RowError
+from pipeline.graph import unpack
+from pipeline.graphtable import SUFFIXES, GraphTables, open_graph_tables, read_graph_chunks
+from pipeline.schema import Schema
+from pipeline.table import (
+    RowWriter,
+    Table,
+    check_columns,
+    count_rows_hint,
+    find_smiles_column,
+    open_table,
+    parse_numbers,
+    read_rows,
+)
+
+CHUNK_ROWS = 2048
+CHUNK_GRAPHS = 512  # as lists of Python values graphs take much more memory than packed
+
+Objects = NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class ScoreReport:
+    """What came of scoring a file.
+
+    Attributes:
+        rows: rows of the input, each of which is in the output.
+        answered: rows with an answer.
+        errors: number of rows by error code, the most frequent first.
+        warnings: rows whose answer carries a warning.
+        digest: sha256 of the bundle that answered.
+        columns: name of each answer -> its column in the output; `<name>_predicted` where the input has that name.
+    """
+
+    rows: int
+    answered: int
+    errors: dict[str, int]
+    warnings: int
+    digest: str
+    columns: dict[str, str]
+
+
+class Request(NamedTuple):
+    """Some rows of the input, B of them, and what is asked about them."""
+
+    values: dict[str, Objects]  # all columns of the input (B,)
+    asked: NDArray[np.int64]  # (K,) positions of the rows that the model is asked
+    columns: dict[str, list[Any]]  # the request's columns (K,)
+    errors: dict[int, RowError]  # position -> why the model is not asked
+
+
+def score_file(
+    bundle: str | Path, data: str | Path, out: str | Path, *, smiles: str | None = None, expected: str | None = None
+) -> ScoreReport:
+    """Answer every row of a file or of a folder of graph tables.
+
+    Memory does not grow with the number of rows.
+
+    Args:
+        bundle: folder of the bundle.
+        data: CSV, Parquet or SDF; a folder of graph tables; or, of graphs, a file whose columns `nodes` and `edges`
+            hold JSON text.
+        out: CSV or Parquet file, by its name: the columns of the input, then those of the answer.
+        smiles: column of the molecules; recognised when there is one obvious column.
+        expected: the digest that was signed off, if it is known.
+
+    Raises:
+        BundleError: if the bundle's bytes are not what was signed off.
+        DataError: if a file or a column cannot be used.
+        PipelineError: if the child process fails, with its reason.
+    """
+    data = Path(data)
+    if Path(out).absolute() == data.absolute():
+        raise DataError(f"{data}: the answers would replace the data; choose another out=.")
+    with bundles.private_copy(bundle, expected) as folder:
+        schema = Schema.from_json((folder / "artifacts" / "schema.json").read_text(encoding="utf-8"))
+        names, total, requests = _open(data, schema, smiles)
+        with _Child(folder) as child:
+            columns = _free_names(child.columns, names)
+            counts: Counter[str] = Counter()
+            rows = warnings = 0
+            with RowWriter(out, [*names, *columns.values()]) as writer, _progress(total) as progress:
+                for request in requests:
+                    answers = _answer(child, request)
+                    writer.write({**request.values, **{columns[name]: answers[name] for name in columns}})  # type: ignore[dict-item, misc] # arrays are sequences
+                    rows += len(answers["error"])
+                    counts.update(code for code in answers["error"] if code is not None)
+                    warnings += sum(text is not None for text in answers["warning"])
+                    progress.update(len(answers["error"]))
+        digest = bundles.verify(folder)  # loading may not have changed it either
+    return ScoreReport(rows, rows - counts.total(), dict(counts.most_common()), warnings, digest, columns)
+
+
+def _open(data: Path, schema: Schema, smiles: str | None) -> tuple[tuple[str, ...], int | None, Iterator[Request]]:
+    """Columns of the input, about how many rows, and the requests; nothing is read yet but the columns."""
+    features = [column.name for column in schema.graph_columns]
+    if data.is_dir():
+        if schema.data_kind == "molecule":
+            raise DataError(
+                f"{data.absolute()} is a folder, but this model takes molecules; pass a CSV, Parquet or SDF file."
+            )
+        for name, columns in (("nodes", schema.node_columns), ("edges", schema.edge_columns)):
+            _check_names(data, name, [column.name for column in columns])
+        tables = open_graph_tables(data, directed=schema.directed, **_kinds(schema))
+        check_columns(tables.graphs, features)
+        return tables.columns, None, _graph_requests(tables, schema)
+    table = open_table(data)
+    if schema.data_kind == "molecule":
+        sources = {"smiles": find_smiles_column(table, smiles)}
+    else:
+        sources = {"nodes": "nodes", "edges": "edges"}
+    check_columns(table, [*sources.values(), *features])
+    return table.columns, count_rows_hint(table), _table_requests(table, schema, sources)
+
+
+def _table_requests(table: Table, schema: Schema, sources: Mapping[str, str]) -> Iterator[Request]:
+    for rows in read_rows(table, table.columns, CHUNK_ROWS):
+        columns: dict[str, Any] = {name: rows.values[source] for name, source in sources.items()}
+        numbers, errors = _features(rows.values, schema, table.decimal)
+        errors |= rows.errors
+        asked = np.array([row for row in range(len(rows.number)) if row not in errors], dtype=np.int64)
+        yield Request(
+            rows.values,
+            asked,
+            {name: [values[row] for row in asked] for name, values in (columns | numbers).items()},
+            errors,
+        )
+
+
+def _graph_requests(tables: GraphTables, schema: Schema) -> Iterator[Request]:
+    # The tables' own categories: the bundle reads them by their text and knows its own.
+    own = Schema(schema.name, "graph", (), tables.node_columns, tables.edge_columns, directed=schema.directed)
+    for rows, chunk, good, found, _ in read_graph_chunks(tables, tables.columns, schema.limits, CHUNK_GRAPHS):
+        numbers, errors = _features(rows.values, schema, tables.graphs.decimal)
+        errors |= found
+        kept = [(g, int(row)) for g, row in enumerate(good) if int(row) not in errors]
+        columns: dict[str, list[Any]] = {"nodes": [], "edges": []}
+        for g, _ in kept:
+            nodes, edges = graph_columns(unpack(chunk, g), own)
+            columns["nodes"].append(nodes)
+            columns["edges"].append(edges)
+        asked = [row for _, row in kept]
+        columns |= {name: [values[row] for row in asked] for name, values in numbers.items()}
+        yield Request(rows.values, np.array(asked, dtype=np.int64), columns, errors)
+
+
+def _features(
+    values: Mapping[str, Objects], schema: Schema, decimal: str
+) -> tuple[dict[str, list[float | None]], dict[int, RowError]]:
+    """The graph features as numbers, None where missing; the rows where one is no number."""
+    columns: dict[str, list[float | None]] = {}
+    errors: dict[int, RowError] = {}
+    for column in schema.graph_columns:
+        numbers, unreadable = parse_numbers(values[column.name], decimal)
+        columns[column.name] = [None if np.isnan(number) else float(number) for number in numbers]
+        for row in np.flatnonzero(unreadable):
+            errors.setdefault(int(row), RowError("wrong_type", f"'{column.name}' is no number."))
+        for row in np.flatnonzero(np.isinf(numbers)):
+            errors.setdefault(int(row), RowError("not_finite", f"'{column.name}' is no finite number."))
+    return columns, errors
+
+
+def _answer(child: _Child, request: Request) -> dict[str, Objects]:
+    """The answer's columns for all rows of a request."""
+    size = len(request.asked) + len(request.errors)
+    answers = {name: np.full(size, None, dtype=object) for name in child.columns}
+    for row, error in request.errors.items():
+        answers["error"][row], answers["error_detail"][row] = error.code, error.detail
+    if len(request.asked):
+        for name, values in child.ask(request.columns).items():
+            for row, value in zip(request.asked, values, strict=True):
+                answers[name][row] = value
+    return answers
+
+
+class _Child:
+    """The process that holds the bundle; a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.columns: tuple[str, ...] = ()
+
+    def __enter__(self) -> _Child:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        environment |= {
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+        }
+        self._log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._process = subprocess.Popen(
+            # -P: the folder of the script is not searched for modules; -B: nothing is written into the bundle.
+            [sys.executable, "-P", "-B", str(Path(__file__).with_name("answering.py")), str(self._folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            cwd=self._folder.parent,
+            env=environment,
+            encoding="utf-8",
+        )
+        try:
+            self.columns = tuple(self._receive()["columns"])
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._process.communicate(timeout=30) if self._process.poll() is None else None
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+    def ask(self, columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(columns, allow_nan=False) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._fail("")
+        return self._receive()
+
+    def _receive(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line.endswith("\n") else {"failure": ""}
+        if "failure" in answer:
+            self._fail(answer["failure"])
+        return answer
+
+    def _fail(self, reason: str) -> None:
+        """
+        Raises:
+            PipelineError: always.
+        """
+        code = self._process.wait()
+        self._log.seek(0)
+        lines = [line.strip() for line in self._log.read()[-4000:].splitlines() if line.strip()]
+        reason = reason or (lines[-1][:300] if lines else "no reason given")
+        ended = f"was killed by signal {-code} (memory?)" if code < 0 else "failed"
+        raise PipelineError(f"the process that holds the bundle {ended}: {reason}")
+
+
+def _free_names(answers: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
+    """Name the answers' columns so that no column of the input is lost."""
+    names: dict[str, str] = {}
+    for answer in answers:
+        name = answer
+        while name in taken or name in names.values():
+            name += "_predicted"
+        names[answer] = name
+    return names
+
+
+def _kinds(schema: Schema) -> dict[str, list[str]]:
+    """The kinds of columns, for the reader of graph tables, which would infer them from these rows."""
+    kinds: dict[str, set[str]] = {}
+    for column in (*schema.node_columns, *schema.edge_columns):
+        kinds.setdefault(column.name, set()).add(column.kind)
+    # A name that nodes and edges use for different kinds cannot be asked for; its kinds are inferred.
+    return {kind: [name for name, found in kinds.items() if found == {kind}] for kind in ("numeric", "categorical")}
+
+
+def _check_names(folder: Path, name: str, wanted: Sequence[str]) -> None:
+    """
+    Raises:
+        DataError: if the table of nodes or of edges lacks a column that the model needs.
+    """
+    path = next((path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").exists()), None)
+    if path is None:
+        return  # the reader says what a folder of graph tables needs
+    table = open_table(path)
+    if missing := [column for column in wanted if column not in table.columns]:
+        raise DataError(
+            f"{table.path}: there is no column {missing}, which the model needs; it has {list(table.columns)}."
+        )
+
+
+def _progress(total: int | None) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc="score", unit=" rows", disable=None, dynamic_ncols=True)

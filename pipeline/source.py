@@ -1,0 +1,176 @@
+"""Which data a run reads: a built-in set, a file of molecules, a folder of graph tables, or the user's own function."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.errors import ConfigError, DataError
+from pipeline.schema import DataKind
+
+BUILT_IN = Path("data")
+"""Folder of the built-in sets, seen from the project's root; `<name>.json` is the recipe of one."""
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """What `prepare` is asked to do; every field is a parameter of the same name.
+
+    Attributes:
+        data: name of a built-in set, or path of a CSV, Parquet or SDF file, or of a folder of graph tables.
+        target: column(s) to predict, comma-separated.
+        smiles: column of the molecules; recognised when there is one obvious column.
+        name: name of the model; default: the built-in name or the file's stem.
+        dataset: `module:function` that returns PyG `Data` objects, instead of `data`.
+        features: number columns of the row that join the graph vector, comma-separated.
+        kind: regression, binary or multiclass, for all targets or as `target:kind,…`; default: inferred.
+        positive: name of the positive class of a binary target.
+        transform: log10 or p, for all targets or as `target:log10,…`.
+        unit: unit of the targets, for all or as `target:unit,…`.
+        description: what the targets are, for all or as `target:text,…`.
+        censored: `drop` leaves labels like `>10` out, `bound` takes them as 10.
+        split: given, random, scaffold, time, or the name of a column that holds the sides.
+        time_column: column that `split=time` sorts by.
+        on_error: `skip` puts a bad row into quarantine.csv, `fail` ends the step at the first one.
+        directed: graph tables only: each row of edges is one edge, not a pair.
+        numeric: graph tables only: columns to read as numbers, comma-separated.
+        categorical: graph tables only: columns to read as categories, comma-separated.
+        share_rows: false keeps structures out of logged tables, cards and artifacts.
+        processes: worker processes; 0 is all cores this process may use.
+    """
+
+    data: str = "solubility"
+    target: str | None = None
+    smiles: str | None = None
+    name: str | None = None
+    dataset: str | None = None
+    features: str | None = None
+    kind: str | None = None
+    positive: str | None = None
+    transform: str | None = None
+    unit: str | None = None
+    description: str | None = None
+    censored: Literal["drop", "bound"] = "drop"
+    split: str | None = None
+    time_column: str | None = None
+    split_seed: int = 0
+    on_error: Literal["skip", "fail"] = "skip"
+    directed: bool = False
+    numeric: str | None = None
+    categorical: str | None = None
+    max_nodes: int = 10_000
+    max_edges: int = 100_000
+    share_rows: bool = True
+    processes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.split == "time" and not self.time_column:
+            raise ConfigError("split=time needs the column to sort by; pass time_column=COLUMN.")
+        if self.max_nodes < 1 or self.max_edges < 0 or self.processes < 0 or self.split_seed < 0:
+            raise ConfigError("max_nodes must be at least 1; max_edges, processes and split_seed at least 0.")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A resolved source: where the rows are and what is known about them beforehand.
+
+    Attributes:
+        path: the file or folder that is read.
+        recipe: what a built-in set says of itself (licence, source, counts); empty for the user's own data.
+    """
+
+    path: Path
+    kind: DataKind
+    name: str
+    targets: tuple[str, ...]
+    smiles: str | None = None
+    split: str = "random"
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+def find_source(config: PrepareConfig, root: Path, work: Path) -> Source:
+    """Find the data that `config` names.
+
+    Args:
+        root: project folder; relative paths start there.
+        work: folder for graph tables written from `dataset=module:function`.
+
+    Raises:
+        DataError: if nothing is there, or no target is named.
+    """
+    recipe: dict[str, Any] = {}
+    if config.dataset:
+        from pipeline.pygdata import write_graph_tables
+
+        path = write_graph_tables(config.dataset, work / "graph-tables", directed=config.directed)
+        default_name = config.dataset.split(":")[-1]
+    elif (root / BUILT_IN / f"{config.data}.json").is_file():
+        recipe = json.loads((root / BUILT_IN / f"{config.data}.json").read_text())
+        path, default_name = root / BUILT_IN / recipe["file"], config.data
+    else:
+        path = (root / config.data).resolve()
+        default_name = path.name.split(".")[0]
+    if not path.exists():
+        built_in = ", ".join(sorted(p.stem for p in (root / BUILT_IN).glob("*.json")))
+        raise DataError(
+            f"data={config.data}: nothing at {path}. Pass a file, a folder of graph tables, or one of {built_in}."
+        )
+    targets = names(config.target) or names(recipe.get("target"))
+    if not targets and config.dataset:
+        targets = _graph_targets(path)
+    return Source(
+        path=path,
+        kind="graph" if path.is_dir() else "molecule",
+        name=model_name(config.name or default_name),
+        targets=targets,
+        smiles=config.smiles or recipe.get("smiles"),
+        split=config.split or recipe.get("split") or "random",
+        recipe=recipe,
+    )
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    """Split a comma-separated parameter into column names."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def per_target(option: str, text: str | None, targets: tuple[str, ...]) -> dict[str, str | None]:
+    """Read an option given once for all targets (`nM`) or by target (`pIC50:nM,logP:log`).
+
+    Raises:
+        ConfigError: if it names something that is not a target.
+    """
+    if text is None:
+        return dict.fromkeys(targets)
+    if not any(text.startswith(f"{target}:") for target in targets):
+        return dict.fromkeys(targets, text)
+    values: dict[str, str | None] = dict.fromkeys(targets)
+    for part in text.split(","):
+        target, _, value = part.partition(":")
+        if target.strip() not in values:
+            raise ConfigError(f"{option}: '{target.strip()}' is no target; the targets are {', '.join(targets)}.")
+        values[target.strip()] = value.strip()
+    return values
+
+
+def model_name(text: str) -> str:
+    """Make a registry name: letters, digits, `.`, `_` and `-`.
+
+    Raises:
+        ConfigError: if nothing is left.
+    """
+    name = re.sub(r"[^\w.-]+", "-", text).strip("-.")
+    if not name or name.endswith(("-candidates", "-decisions")):
+        raise ConfigError(f"name '{text}' cannot name a model; pass name= with letters, digits, '.', '_' or '-'.")
+    return name
+
+
+def _graph_targets(folder: Path) -> tuple[str, ...]:
+    """Targets of tables that we wrote from PyG data: every column that starts with y."""
+    from pyarrow import parquet
+
+    columns = parquet.read_schema(folder / "graphs.parquet").names
+    return tuple(column for column in columns if re.fullmatch(r"y\d*", column))

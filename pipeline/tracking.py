@@ -1,0 +1,240 @@
+"""Runs of steps in MLflow: take over the run that `mlflow run` made, write to it, and find finished ones.
+
+A step is finished when its last write, the tag `graphline.complete`, is there; run status says nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the first import of mlflow
+os.environ.setdefault("DO_NOT_TRACK", "true")
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from pipeline.errors import RegistryError
+
+WORK = Path(".graphline")
+"""Work folder: stores, checkpoints, bundles; safe to delete when no run is going on."""
+
+STEP, KEY, COMPLETE, NAME = "graphline.step", "graphline.key", "graphline.complete", "graphline.name"
+
+
+class StepRun:
+    """The MLflow run of one step."""
+
+    def __init__(self, step: str, run: Run) -> None:
+        self.step = step
+        self.run_id: str = run.info.run_id
+        self.experiment_id: str = run.info.experiment_id
+        self.client = MlflowClient()
+        self._logged = set(run.data.params)
+
+    def log_params(self, values: Mapping[str, Any]) -> None:
+        """Log parameters that the run lacks: `mlflow run` has logged the others in the user's spelling."""
+        missing = {key: value for key, value in values.items() if key not in self._logged and value is not None}
+        self._logged |= set(missing)
+        self._batch(params=[Param(key, str(value)[:6000]) for key, value in missing.items()])
+
+    def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        now = _now_ms()
+        self._batch(metrics=[Metric(key, float(value), now, step) for key, value in values.items()])
+
+    def set_tags(self, values: Mapping[str, Any]) -> None:
+        self._batch(tags=[RunTag(key, str(value)) for key, value in values.items()])
+
+    def log_file(self, path: Path, folder: str | None = None) -> None:
+        self.client.log_artifact(self.run_id, str(path), folder)
+
+    def log_folder(self, path: Path, folder: str) -> None:
+        self.client.log_artifacts(self.run_id, str(path), folder)
+
+    def log_text(self, text: str, name: str) -> None:
+        self.client.log_text(self.run_id, text, name)
+
+    def finish(self, digest: str) -> None:
+        """Say that the step is whole: the last write of a step."""
+        self.set_tags({COMPLETE: digest})
+
+    def _batch(self, **values: Any) -> None:
+        for key, items in values.items():
+            for start in range(0, len(items), 100):  # a server takes 100 params or tags at once
+                self.client.log_batch(self.run_id, **{key: items[start : start + 100]})
+
+
+@contextmanager
+def start_step(step: str, *, name: str | None = None) -> Iterator[StepRun]:
+    """Take over the run of `mlflow run`, or create one when the step is started by hand.
+
+    The run ends FINISHED, FAILED on an error, KILLED on Ctrl-C.
+
+    Raises:
+        RegistryError: if the tracking server cannot be reached or is not MLflow 3.
+    """
+    check_server()
+    with mlflow.start_run(run_name=None if os.environ.get("MLFLOW_RUN_ID") else step) as active:
+        run = StepRun(step, active)
+        run.set_tags({STEP: step, "mlflow.runName": f"{step} {name}" if name else step})
+        try:
+            yield run
+        except KeyboardInterrupt:
+            mlflow.end_run("KILLED")
+            raise
+
+
+def check_server() -> None:
+    """Refuse a tracking server that is not there or not MLflow 3, in one line, at first contact."""
+    uri = mlflow.get_tracking_uri()
+    if not uri.startswith("http"):
+        return
+    import requests
+
+    try:
+        answer = requests.get(f"{uri.rstrip('/')}/version", timeout=10)
+        version = answer.text.strip() if answer.ok else f"status {answer.status_code}"
+    except requests.RequestException as error:
+        raise RegistryError(
+            f"{uri}: no tracking server answers ({type(error).__name__}). Start it, or mend MLFLOW_TRACKING_URI."
+        ) from None
+    if not version.startswith("3."):
+        raise RegistryError(
+            f"{uri}: the tracking server says '{version}'; graphline needs MLflow 3.x. Upgrade the server."
+        )
+
+
+def find_run(run_id: str, step: str) -> Run:
+    """Open a finished run of `step`.
+
+    Raises:
+        RegistryError: if there is no such run, it is of another step, or it never finished.
+    """
+    try:
+        run = MlflowClient().get_run(run_id)
+    except MlflowException:
+        raise RegistryError(f"run {run_id}: not on {mlflow.get_tracking_uri()}. Pass the id of a {step} run.") from None
+    tags = run.data.tags
+    if tags.get(STEP) != step:
+        raise RegistryError(f"run {run_id} is of step '{tags.get(STEP, 'unknown')}'; pass the id of a {step} run.")
+    if COMPLETE not in tags:
+        raise RegistryError(f"run {run_id} of step '{step}' never finished; run the step again, or pass another run.")
+    return run
+
+
+def find_newest(step: str, experiment_id: str) -> str:
+    """Id of the newest finished run of a step.
+
+    Raises:
+        RegistryError: if there is none.
+    """
+    runs = MlflowClient().search_runs(
+        [experiment_id], f"tags.`{STEP}` = '{step}'", order_by=["attributes.start_time DESC"], max_results=100
+    )
+    found = next((run for run in runs if COMPLETE in run.data.tags), None)
+    if found is None:
+        raise RegistryError(
+            f"no finished {step} run in experiment {experiment_id}; run `mlflow run . -e {step}` first."
+        )
+    return str(found.info.run_id)
+
+
+def find_finished(step: str, key: str, experiment_id: str) -> Run | None:
+    """The newest finished run of a step with this key, or None."""
+    runs = MlflowClient().search_runs(
+        [experiment_id],
+        filter_string=f"tags.`{STEP}` = '{step}' AND tags.`{KEY}` = '{key}'",
+        order_by=["attributes.start_time DESC"],
+        max_results=20,
+    )
+    return next((run for run in runs if COMPLETE in run.data.tags), None)
+
+
+def fetch_folder(run: Run, folder: str, local: Path, digest: Callable[[Path], str], expected: str) -> Path:
+    """The local copy whose digest fits, else a download of the run's artifact.
+
+    Args:
+        folder: artifact folder of the run.
+        local: where a copy may lie, and where a download goes.
+        digest: function from a folder to its digest; raises when the folder is damaged.
+        expected: the digest that the run names.
+
+    Raises:
+        RegistryError: if neither fits.
+    """
+    from pipeline.errors import PipelineError
+
+    try:
+        if local.is_dir() and digest(local) == expected:
+            return local
+    except PipelineError:
+        pass  # a damaged local copy is replaced by the run's own
+    import shutil
+    import tempfile
+
+    local.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="download-", dir=local.parent) as temporary:
+        try:
+            got = Path(
+                mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=folder, dst_path=temporary)
+            )
+            found = digest(got)
+        except (MlflowException, OSError) as error:
+            raise RegistryError(
+                f"run {run.info.run_id}: its {folder} is neither at {local} nor among its artifacts "
+                f"({type(error).__name__}). Run the step again."
+            ) from None
+        if found != expected:
+            raise RegistryError(
+                f"run {run.info.run_id}: its {folder} has digest {found[:12]}, expected {expected[:12]}."
+            )
+        shutil.rmtree(local, ignore_errors=True)
+        got.replace(local)
+    return local
+
+
+def fetch_files(run: Run, names: Sequence[str], folder: Path) -> Path:
+    """Download some artifacts of a run into `folder`.
+
+    Raises:
+        RegistryError: if one is missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        try:
+            mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=name, dst_path=str(folder))
+        except (MlflowException, OSError):
+            raise RegistryError(f"run {run.info.run_id}: its artifact {name} is missing") from None
+    return folder
+
+
+def user() -> tuple[str, str]:
+    """Who acts: (name, how that is known).
+
+    A server with login says who the user is; else it is the system user, unproven.
+    """
+    uri = mlflow.get_tracking_uri()
+    if uri.startswith("http"):
+        import requests
+
+        auth = (os.environ.get("MLFLOW_TRACKING_USERNAME", ""), os.environ.get("MLFLOW_TRACKING_PASSWORD", ""))
+        try:
+            answer = requests.get(f"{uri.rstrip('/')}/api/2.0/mlflow/users/current", auth=auth, timeout=10)
+            if answer.ok:
+                return str(answer.json()["user"]["username"]), "tracking server login"
+        except (requests.RequestException, KeyError, ValueError):
+            pass  # a server without login has no such page
+    import getpass
+
+    return getpass.getuser(), "system user, unauthenticated"
+
+
+def _now_ms() -> int:
+    import time
+
+    return int(time.time() * 1000)

@@ -1,0 +1,395 @@
+"""Training: a store and settings in, checkpoints and learning curves out.
+
+folder/
+    training.json               settings, and of each finished member its seed, best epoch and curve
+    member-<k>/best.ckpt        weights with the lowest validation loss
+    member-<k>/last.ckpt        everything that resuming needs
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from tensordict import TensorDict
+from torch import Tensor
+
+from pipeline.errors import ConfigError, StoreError, TrainingError
+from pipeline.loader import BatchLoader
+from pipeline.losses import TargetLoss, balance_classes
+from pipeline.network import INPUTS, GraphNetwork, Statistics, build_network, import_class
+from pipeline.schema import Schema
+from pipeline.split import TRAIN, VALIDATION
+from pipeline.store import Store
+from pipeline.trainconfig import TrainConfig
+
+MONITOR = "val/loss"
+_WARM_UP = 0.1  # share of the steps in which the learning rate rises
+_EPOCH_STRIDE = 1_000_003  # a prime: no two (seed, epoch) of usual size share random numbers
+
+
+class GraphModule(L.LightningModule):  # type: ignore[misc]
+    """Trains one network: masked losses, fused AdamW, one-cycle schedule a step, one row of the curve an epoch."""
+
+    def __init__(self, network: GraphNetwork, schema: Schema, config: TrainConfig, member: int) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = TargetLoss(schema)
+        self.targets = schema.targets
+        self.starts = [columns.start for columns in schema.slices]
+        self.config = config
+        self.seed = config.seed + member
+        self.log_prefix = f"member-{member}/" if member else ""
+        self.curve: list[dict[str, float]] = []
+        self.totals: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def training_step(self, batch: TensorDict, index: int) -> Tensor:
+        sums, counts = self._compare("train", batch)
+        return sums.sum() / counts.sum().clamp(min=1)
+
+    def validation_step(self, batch: TensorDict, index: int) -> None:
+        self._compare("val", batch)
+
+    def _compare(self, side: str, batch: TensorDict) -> tuple[Tensor, Tensor]:
+        prediction = self.network(*(batch[name] for name in INPUTS))
+        sums, counts = self.loss(self.network.head, prediction, batch["y"])
+        before = self.totals.get(side, (0.0, 0.0))
+        self.totals[side] = (before[0] + sums.detach(), before[1] + counts)
+        return sums, counts
+
+    def on_train_batch_start(self, batch: TensorDict, index: int) -> None:
+        if index == 0:
+            # Dropout is a function of (seed, epoch), so a resumed training repeats what an unbroken one does.
+            torch.manual_seed(self.seed + _EPOCH_STRIDE * (self.current_epoch + 1) + self.global_rank)
+
+    def on_train_epoch_start(self) -> None:
+        self.totals.pop("train", None)
+
+    def on_validation_epoch_start(self) -> None:
+        self.totals.pop("val", None)
+
+    def on_validation_epoch_end(self) -> None:
+        loss, per_target = self._means("val")
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"training: the validation loss is {loss} in epoch {self.current_epoch + 1}; "
+                f"pass a lower learning_rate than {self.config.learning_rate}, or precision=32-true."
+            )
+        # Callbacks read these; the loggers get one row an epoch, see on_train_epoch_end.
+        self.log(MONITOR, loss, prog_bar=True, logger=False)
+        for t, target in enumerate(self.targets):
+            if not math.isnan(per_target[t]):
+                name = metric_name("val", target.name, "rmse" if target.kind == "regression" else "log_loss")
+                self.log(name, self._in_target_units(t, per_target[t]), logger=False)
+
+    def on_train_epoch_end(self) -> None:
+        row = {"train/loss": self._means("train")[0], "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"]}
+        self.log("train/loss", row["train/loss"], logger=False)
+        row |= {name: float(value) for name, value in self.trainer.callback_metrics.items() if name.startswith("val/")}
+        self.curve.append({"epoch": self.current_epoch + 1, **row})
+        for logger in self.loggers:
+            logger.log_metrics({self.log_prefix + name: value for name, value in row.items()}, self.current_epoch + 1)
+
+    def _means(self, side: str) -> tuple[float, list[float]]:
+        """Mean loss over all labels and per target, over all devices; NaN without labels."""
+        sums, counts = self.totals[side]
+        sums, counts = self.trainer.strategy.reduce(torch.stack([sums, counts.to(sums.dtype)]), reduce_op="sum")
+        return (sums.sum() / counts.sum()).item(), (sums / counts).tolist()
+
+    def _in_target_units(self, t: int, loss: float) -> float:
+        if self.targets[t].kind != "regression":
+            return loss
+        return math.sqrt(loss) * self.network.head.y_std[self.starts[t]].item()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        steps = self.trainer.estimated_stepping_batches
+        if not math.isfinite(steps):
+            raise ConfigError("trainer: the one-cycle schedule needs an end; pass max_epochs or trainer.max_steps.")
+        weights = [p for p in self.network.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in weights if p.ndim > 1], "weight_decay": self.config.weight_decay},
+            {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        # In mixed precision Lightning refuses to clip gradients for a fused optimizer, which may unscale them itself.
+        fused = not str(self.trainer.precision).endswith("-mixed")
+        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, fused=fused)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.config.learning_rate, total_steps=int(steps), pct_start=_WARM_UP, cycle_momentum=False
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["curve"] = self.curve
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.curve = list(checkpoint.get("curve", []))
+
+
+class GraphDataModule(L.LightningDataModule):  # type: ignore[misc]
+    """The training and validation side of a store, in batches."""
+
+    def __init__(self, store: Store, config: TrainConfig, seed: int) -> None:
+        super().__init__()
+        self.store = store
+        self.config = config
+        self.seed = seed
+
+    def train_dataloader(self) -> BatchLoader:
+        return BatchLoader(
+            self.store, self.store.indices(TRAIN), batch_size=self.config.batch_size, shuffle=True, seed=self.seed
+        )
+
+    def val_dataloader(self) -> BatchLoader:
+        return BatchLoader(
+            self.store, self.store.indices(VALIDATION), batch_size=self.config.batch_size, shuffle=False, seed=self.seed
+        )
+
+
+@dataclass(frozen=True)
+class MemberReport:
+    """What became of one network."""
+
+    seed: int
+    num_parameters: int
+    best_epoch: int  # counted from 1
+    best_loss: float  # lowest validation loss
+    epochs: int
+    train_time_s: float  # of the last start, when resumed
+    curve: list[dict[str, float]]  # an epoch each: epoch, train/loss, learning_rate, val/loss, val/<target>/…
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What became of a training."""
+
+    members: tuple[MemberReport, ...]
+
+
+def train(
+    store: Store,
+    config: TrainConfig,
+    folder: str | Path,
+    logger: Any = None,
+    trainer_options: Mapping[str, Any] | None = None,
+    resume: bool = False,
+) -> TrainReport:
+    """Train the networks that the settings ask for and leave their checkpoints in `folder`.
+
+    Args:
+        logger: a Lightning logger; member k > 0 of an ensemble logs under `member-<k>/…`.
+        trainer_options: arguments of `lightning.Trainer`, unchanged; objects also as {class_path, init_args}.
+            Callbacks and loggers come beside our own.
+        resume: go on from what `folder` holds, from the start if it holds nothing; else begin anew.
+
+    Raises:
+        ConfigError: for options that Lightning refuses, or to resume a training with other settings.
+        TrainingError: if the loss leaves the numbers, or no checkpoint came out.
+    """
+    folder = Path(folder)
+    done = _finished_members(folder, config) if resume else []
+    _write_training(folder, config, done)
+    with torch.random.fork_rng():
+        for k in range(len(done), config.ensemble):
+            module = _build_module(store, config, k)
+            done.append(_train_member(k, module, store, folder, logger, dict(trainer_options or {}), resume))
+            _write_training(folder, config, done)
+    return TrainReport(tuple(done[: config.ensemble]))
+
+
+def load_networks(folder: str | Path, schema: Schema, statistics: Statistics) -> list[GraphNetwork]:
+    """Load the best checkpoint of each member, on the CPU, ready to predict.
+
+    Raises:
+        StoreError: if the folder holds no finished training, or one of other graphs.
+    """
+    folder = Path(folder)
+    found = _read_training(folder)
+    if found is None or len(found[1]) < found[0].ensemble:
+        raise StoreError(f"{folder.absolute()}: holds no finished training; run the step train, or resume it.")
+    config, _ = found
+    networks = []
+    for k in range(config.ensemble):
+        path = folder / f"member-{k}" / "best.ckpt"
+        network = build_network(config, schema, statistics)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+            network.load_state_dict({name.removeprefix("network."): v for name, v in state.items()})
+        except (OSError, KeyError, RuntimeError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise StoreError(f"{path.absolute()}: does not fit these graphs and settings ({first}).") from None
+        networks.append(network.eval())
+    return networks
+
+
+def checkpoint_digest(folder: str | Path) -> str:
+    """sha256 over the best checkpoint of each member, in order."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(folder).glob("member-*/best.ckpt"), key=lambda path: int(path.parent.name[7:])):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def metric_name(*parts: str) -> str:
+    """Join with `/`; what MLflow takes in no metric name becomes `_`."""
+    return "/".join(re.sub(r"[^\w.\- ]", "_", part) for part in parts)
+
+
+def _build_module(store: Store, config: TrainConfig, member: int) -> GraphModule:
+    torch.manual_seed(config.seed + member)
+    network = build_network(config, store.schema, store.statistics)
+    if config.class_weights == "balanced":
+        y = store.tensors["graphs", "y"].index_select(0, torch.as_tensor(store.indices(TRAIN)))
+        network.head.class_weight.copy_(balance_classes(y, store.schema))
+    return GraphModule(network, store.schema, config, member)
+
+
+def _train_member(
+    k: int,
+    module: GraphModule,
+    store: Store,
+    folder: Path,
+    logger: Any,
+    options: dict[str, Any],
+    resume: bool,
+) -> MemberReport:
+    config = module.config
+    place = folder / f"member-{k}"
+    last = place / "last.ckpt"
+    if not resume and place.exists() and rank_zero_only.rank == 0:
+        shutil.rmtree(place)
+    best = ModelCheckpoint(
+        place,
+        "best",
+        monitor=MONITOR,
+        mode="min",
+        save_weights_only=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[Callback] = [
+        best,
+        ModelCheckpoint(place, "last", save_on_train_epoch_end=True, enable_version_counter=False),
+    ]
+    if config.early_stopping:
+        callbacks.append(EarlyStopping(MONITOR, patience=config.early_stopping))
+    trainer = _build_trainer(config, folder, logger, callbacks, options)
+    start = time.perf_counter()
+    try:
+        trainer.fit(
+            module,
+            datamodule=GraphDataModule(store, config, module.seed),
+            ckpt_path=last if resume and last.exists() else None,
+            weights_only=True,
+        )
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {_one_line(error)}") from None
+    if best.best_model_score is None:
+        raise TrainingError(
+            "training: no checkpoint came out, so there is nothing to evaluate; leave out trainer options such as "
+            "fast_dev_run, enable_checkpointing=false or limit_val_batches=0."
+        )
+    scores = {int(row["epoch"]): row[MONITOR] for row in module.curve if MONITOR in row}
+    return MemberReport(
+        seed=module.seed,
+        num_parameters=sum(p.numel() for p in module.network.parameters()),
+        best_epoch=min(scores, key=lambda epoch: scores[epoch]),
+        best_loss=float(best.best_model_score),
+        epochs=len(module.curve),
+        train_time_s=round(time.perf_counter() - start, 3),
+        curve=module.curve,
+    )
+
+
+def _build_trainer(
+    config: TrainConfig, folder: Path, logger: Any, callbacks: list[Callback], options: dict[str, Any]
+) -> L.Trainer:
+    options = {name: _build_objects(value) for name, value in options.items()}
+    theirs = options.pop("callbacks", None) or []
+    loggers: list[Any] = [logger] if logger else []
+    more = options.pop("logger", True)
+    if more is False:
+        loggers = []
+    elif more not in (True, None):
+        loggers += more if isinstance(more, list | tuple) else [more]
+    defaults = {
+        # Not "auto": that is every GPU, and Apple's, where double and some scatters are missing.
+        "accelerator": "cuda" if torch.cuda.is_available() else "cpu",
+        "devices": 1,
+        "max_epochs": config.max_epochs,
+        "gradient_clip_val": config.gradient_clip or None,
+        "logger": loggers or False,
+        "callbacks": [*callbacks, *(theirs if isinstance(theirs, list | tuple) else [theirs])],
+        "default_root_dir": folder,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+    }
+    try:
+        return L.Trainer(**(defaults | options))
+    except (MisconfigurationException, TypeError, ValueError, RuntimeError, ImportError) as error:
+        raise ConfigError(f"trainer: {_one_line(error)}") from None
+
+
+def _build_objects(value: Any) -> Any:
+    """Build what is given as {class_path, init_args}, at any depth."""
+    if isinstance(value, list | tuple):
+        return [_build_objects(one) for one in value]
+    if not (isinstance(value, Mapping) and "class_path" in value):
+        return value
+    arguments = {name: _build_objects(one) for name, one in (value.get("init_args") or {}).items()}
+    try:
+        return import_class(value["class_path"])(**arguments)
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise ConfigError(f"trainer: {value['class_path']} cannot be built: {_one_line(error)}") from None
+
+
+def _finished_members(folder: Path, config: TrainConfig) -> list[MemberReport]:
+    found = _read_training(folder)
+    if found is None:
+        return []
+    before, members = found
+    now, then = config.to_dict(), before.to_dict()
+    changed = [name for name in now if name != "ensemble" and now[name] != then[name]]  # an ensemble may grow
+    if changed:
+        names = ", ".join(f"{name} {then[name]} → {now[name]}" for name in changed)
+        raise ConfigError(
+            f"resume: {folder.absolute()} was trained with other settings ({names}); "
+            "pass the same, or train anew without resume."
+        )
+    return members
+
+
+def _read_training(folder: Path) -> tuple[TrainConfig, list[MemberReport]] | None:
+    try:
+        values = json.loads((folder / "training.json").read_text())
+    except FileNotFoundError:
+        return None
+    return TrainConfig(**values["config"]), [MemberReport(**member) for member in values["members"]]
+
+
+@rank_zero_only  # type: ignore[untyped-decorator]
+def _write_training(folder: Path, config: TrainConfig, members: list[MemberReport]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {"config": config.to_dict(), "members": [dataclasses.asdict(member) for member in members]}
+    part = folder / "training.json.part"
+    part.write_text(json.dumps(values, indent=1))
+    part.replace(folder / "training.json")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

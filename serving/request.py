@@ -1,0 +1,254 @@
+"""From the columns of a request to graphs and per-row errors; from predictions back to columns.
+
+A row is checked here and nowhere else: what is wrong with one row becomes its `error`, never a failure of the request.
+No detail repeats what the client sent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.answer import answer_columns, class_columns, request_columns
+from pipeline.columns import build_graph, encode
+from pipeline.errors import DataError, RowError
+from pipeline.graph import Graph, GraphChunk, pack
+from pipeline.schema import Column, Schema
+
+Objects = NDArray[np.object_]
+
+# A SMILES has no more atoms than characters: this bounds the memory of one step for any request.
+MAX_CHARACTERS = 65_536
+MAX_ROWS = 2_048
+MAX_NODES = 65_536
+
+
+class Piece(NamedTuple):
+    """Consecutive rows of a request, read."""
+
+    chunk: GraphChunk | None  # the good rows; None if there are none
+    good: NDArray[np.int64]  # (G,) row of each graph in the request
+    errors: dict[int, RowError]  # row in the request -> why it has no answer
+
+
+def read_request(table: pd.DataFrame, schema: Schema) -> Iterator[Piece]:
+    """Read the rows of a request, piece by piece in order, so that memory is bounded for any number of rows.
+
+    Further columns are ignored.
+
+    Raises:
+        DataError: if a column is missing, naming it.
+    """
+    wanted = request_columns(schema)
+    if missing := [name for name in wanted if name not in table.columns]:
+        raise DataError(f"The request has no column {missing}; expected the columns {list(wanted)}.")
+    columns = {name: _objects(table[name]) for name in wanted}
+    pieces = _read_molecules(columns, schema) if schema.data_kind == "molecule" else _read_graphs(columns, schema)
+    yield from pieces
+
+
+def unknown_categories(chunk: GraphChunk, schema: Schema) -> list[str | None]:
+    """Per graph: the category columns in which it holds something that the network does not know, or None.
+
+    The names are those of the columns behind their field, such as `x.symbol` or `edge_attr.order`.
+    """
+    names: list[list[str]] = [[] for _ in range(chunk.num_graphs)]
+    parts = (
+        ("x", chunk.x, schema.node("categorical"), chunk.node_ptr),
+        ("edge_attr", chunk.edge_attr, schema.edge("categorical"), chunk.edge_ptr),
+    )
+    for field, codes, columns, ptr in parts:
+        for k, column in enumerate(columns):
+            known = np.array(column.known, dtype=bool)
+            rows = np.flatnonzero(~known[codes[:, k]])
+            for g in np.unique(np.searchsorted(ptr, rows, side="right") - 1):
+                names[g].append(f"{field}.{column.name}")
+    return ["unknown categories: " + ", ".join(some) if some else None for some in names]
+
+
+class Answers:
+    """The answers to one request, filled piece by piece; what is never filled stays None.
+
+    Args:
+        num_rows: rows of the request.
+        ensemble: whether there is a standard deviation of each answer.
+    """
+
+    def __init__(self, schema: Schema, num_rows: int, *, ensemble: bool) -> None:
+        self._schema = schema
+        self._columns: dict[str, Objects] = {
+            name: np.full(num_rows, None, dtype=object) for name in answer_columns(schema, ensemble=ensemble)
+        }
+
+    def add_errors(self, errors: Mapping[int, RowError]) -> None:
+        """Say of each row why it has no answer."""
+        for row, error in errors.items():
+            self._columns["error"][row] = error.code
+            self._columns["error_detail"][row] = error.detail
+
+    def add(self, good: NDArray[np.int64], outputs: Mapping[str, NDArray[np.float32]], warnings: Objects) -> None:
+        """Fill in the answers of some rows.
+
+        Args:
+            good: (G,) rows.
+            outputs: `prediction` (G, O) in original units and probabilities; `std` (G, O) of an ensemble.
+            warnings: (G,) str or None.
+        """
+        finite = np.logical_and.reduce([np.isfinite(values).all(axis=1) for values in outputs.values()])
+        # JSON has no infinity, and an answer that left the range of float32 is none.
+        self.add_errors({int(row): _overflow() for row in good[~finite]})
+        good, warnings = good[finite], warnings[finite]
+        values = {name: array[finite] for name, array in outputs.items()}
+        for target, columns in zip(self._schema.targets, self._schema.slices, strict=True):
+            prediction = values["prediction"][:, columns]
+            std = values["std"][:, columns] if "std" in values else None
+            if target.kind == "multiclass":
+                for name, probability in zip(class_columns(target), prediction.T, strict=True):
+                    self._columns[name][good] = _numbers(probability)
+                best = prediction.argmax(axis=1)
+                self._columns[target.name][good] = np.array(target.classes, dtype=object)[best]
+                std = None if std is None else np.take_along_axis(std, best[:, None], axis=1)
+            else:
+                self._columns[target.name][good] = _numbers(prediction[:, 0])
+            if std is not None:
+                self._columns[f"{target.name}_std"][good] = _numbers(std[:, 0])
+        self._columns["warning"][good] = warnings
+
+    def table(self) -> pd.DataFrame:
+        """All rows in the order of the request; every column of dtype object, with None and never NaN."""
+        # The dtype is given: pandas would turn None into NaN, which is no JSON.
+        return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in self._columns.items()})
+
+
+def _read_molecules(columns: Mapping[str, Objects], schema: Schema) -> Iterator[Piece]:
+    from pipeline.featurize import featurize_smiles  # RDKit, for molecules only
+
+    smiles = columns["smiles"]
+    for start, stop in _spans([len(one) if isinstance(one, str) else 0 for one in smiles], MAX_CHARACTERS):
+        found = featurize_smiles(list(smiles[start:stop]), schema.limits, keys=False)
+        u, errors = _graph_features({name: values[start:stop] for name, values in columns.items()}, schema)
+        kept = np.array([int(i) not in errors for i in found.good], dtype=bool)
+        errors = errors | found.errors
+        good = np.asarray(found.good, dtype=np.int64)
+        chunk = _choose(found.chunk, kept)._replace(u=u[good[kept]]) if kept.any() else None
+        yield Piece(chunk, good[kept] + start, {start + i: error for i, error in errors.items()})
+
+
+def _read_graphs(columns: Mapping[str, Objects], schema: Schema) -> Iterator[Piece]:
+    num_rows = len(columns["nodes"])
+    graphs: list[Graph] = []
+    good: list[int] = []
+    errors: dict[int, RowError] = {}
+    size = 0
+    for row in range(num_rows):
+        try:
+            graph = _read_graph({name: values[row] for name, values in columns.items()}, schema)
+        except RowError as error:
+            errors[row] = error
+            continue
+        graphs.append(graph)
+        good.append(row)
+        size += graph.num_nodes + graph.num_edges + 1
+        if size >= MAX_NODES:
+            yield Piece(pack(graphs), np.array(good, dtype=np.int64), errors)
+            graphs, good, errors, size = [], [], {}, 0
+    if good or errors:
+        yield Piece(pack(graphs) if graphs else None, np.array(good, dtype=np.int64), errors)
+
+
+def _read_graph(values: Mapping[str, object], schema: Schema) -> Graph:
+    nodes, edges = (_read_table(values[name], name) for name in ("nodes", "edges"))
+    return build_graph(nodes, edges, {column.name: values[column.name] for column in schema.graph_columns}, schema)
+
+
+def _read_table(value: object, name: str) -> object:
+    """`nodes` or `edges` of one row: an object of lists, or the same as JSON text in a cell."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return None
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise RowError("wrong_type", f"'{name}' is text that is no JSON object of lists.") from None
+
+
+def _graph_features(columns: Mapping[str, Objects], schema: Schema) -> tuple[NDArray[np.float32], dict[int, RowError]]:
+    """The numbers of each row that belong to the whole graph.  # (rows, U)"""
+    num_rows = len(next(iter(columns.values())))
+    u = np.zeros((num_rows, len(schema.graph_columns)), dtype=np.float32)
+    errors: dict[int, RowError] = {}
+    for k, column in enumerate(schema.graph_columns):
+        for row, value in enumerate(columns[column.name]):
+            try:
+                u[row, k] = read_feature(value, column)
+            except RowError as error:
+                errors.setdefault(row, error)
+    return u, errors
+
+
+def read_feature(value: object, column: Column) -> float:
+    """One graph feature.
+
+    Raises:
+        RowError: `missing`, `wrong_type` or `not_finite`.
+    """
+    if value is None:
+        raise RowError("missing", f"'{column.name}' is empty; expected a number.")
+    return float(encode([value], column, "the request's")[0])
+
+
+def _spans(sizes: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
+    """Consecutive spans of rows whose sizes stay within the budget; at least one row each."""
+    start, total = 0, 0
+    for row, size in enumerate(sizes):
+        if row > start and (total + size > budget or row - start >= MAX_ROWS):
+            yield start, row
+            start, total = row, 0
+        total += size
+    if start < len(sizes):
+        yield start, len(sizes)
+
+
+def _choose(chunk: GraphChunk, kept: NDArray[np.bool_]) -> GraphChunk:
+    """The graphs of a chunk that are kept."""
+    if kept.all():
+        return chunk
+    num_nodes, num_edges = np.diff(chunk.node_ptr), np.diff(chunk.edge_ptr)
+    nodes, edges = np.repeat(kept, num_nodes), np.repeat(kept, num_edges)
+    return GraphChunk(
+        node_ptr=np.concatenate([[0], np.cumsum(num_nodes[kept])]),
+        edge_ptr=np.concatenate([[0], np.cumsum(num_edges[kept])]),
+        x=chunk.x[nodes],
+        x_float=chunk.x_float[nodes],
+        edge_index=chunk.edge_index[:, edges],
+        edge_attr=chunk.edge_attr[edges],
+        edge_float=chunk.edge_float[edges],
+        u=chunk.u[kept],
+        y=chunk.y[kept],
+    )
+
+
+def _objects(values: pd.Series) -> Objects:
+    """A column as plain Python values; what pandas calls missing becomes None."""
+    found = values.to_numpy(dtype=object, na_value=None) if values.dtype != object else values.to_numpy()
+    return np.array([None if _is_missing(value) else value for value in found] + [None], dtype=object)[:-1]
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+
+
+def _numbers(values: NDArray[np.float32]) -> list[float]:
+    """Floats as short as float32 allows: 0.1, not 0.10000000149011612."""
+    return [float(str(value)) for value in values]
+
+
+def _overflow() -> RowError:
+    return RowError("not_finite", "The model's answer is no finite number.")

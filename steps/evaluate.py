@@ -1,0 +1,204 @@
+"""evaluate: checkpoints → ONNX, parity gate, bundle, test answers of that very bundle, metrics, verdict, card.
+
+Reads the runs of `train` and `prepare`, writes `.graphline/bundles/<key>` with the card beside it, logs everything.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.cache import step_key
+from pipeline.errors import ConfigError
+from pipeline.machine import commit, disk_use, environment, human_size
+from steps.arguments import parse_dataclass
+from steps.command import run, say
+from steps.train import open_prepared
+
+if TYPE_CHECKING:
+    from pipeline.baselines import Baselines
+    from pipeline.parity import ParityReport
+    from pipeline.store import Store
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How a model is judged.
+
+    Attributes:
+        train_run: run whose networks are judged; default: the newest finished one.
+        gate: file of thresholds.
+        resamples: of the bootstrap intervals.
+    """
+
+    train_run: str | None = None
+    gate: str = "gate.yaml"
+    resamples: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1:
+            raise ConfigError(f"resamples={self.resamples}: expected a whole number of at least 1.")
+        if not Path(self.gate).is_file():
+            raise ConfigError(f"gate={self.gate}: no file at {Path(self.gate).absolute()}; pass gate=FILE.")
+
+
+def key_of(config: EvaluateConfig, train_digest: str) -> str:
+    """The key of this step: what the gate says counts, not where it lies."""
+    gate = Path(config.gate).read_text(encoding="utf-8")
+    values = {"gate": gate, "resamples": config.resamples}
+    return step_key("evaluate", values, [train_digest], Path.cwd(), also=("serving.model", "pipeline.answering"))
+
+
+def main(argv: Sequence[str]) -> None:
+    config = parse_dataclass(EvaluateConfig, argv, prog="evaluate")
+    import mlflow
+
+    from pipeline.card import build_card, build_markdown
+    from pipeline.evaluation import MODEL, build_table, choose_thresholds, fit_store_baselines, score_table
+    from pipeline.pages import fill_card
+    from pipeline.split import TEST, VALIDATION
+    from pipeline.tracking import COMPLETE, KEY, NAME, WORK, fetch_folder, find_newest, find_run, start_step
+    from pipeline.training import checkpoint_digest
+    from pipeline.verdict import judge, read_gate
+
+    with start_step("evaluate") as step, tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
+        trained = find_run(config.train_run or find_newest("train", step.experiment_id), "train")
+        prepared = find_run(trained.data.tags["graphline.prepare_run"], "prepare")
+        name, key = trained.data.tags[NAME], key_of(config, trained.data.tags[COMPLETE])
+        step.set_tags({KEY: key, NAME: name, "mlflow.runName": f"evaluate {name}"})
+        step.set_tags({"graphline.train_run": trained.info.run_id, "graphline.prepare_run": prepared.info.run_id})
+        step.log_params({"gate": config.gate, "resamples": config.resamples})
+        gate = read_gate(Path(config.gate))
+        store = open_prepared(prepared)
+        schema = store.schema
+        share_rows = prepared.data.tags["graphline.share_rows"] == "True"
+        checkpoints = WORK / "checkpoints" / trained.data.tags[KEY]
+        fetch_folder(trained, "training", checkpoints, checkpoint_digest, trained.data.tags[COMPLETE])
+        folder = WORK / "bundles" / key
+        parity, digest, example = export(store, checkpoints, folder, Path(temporary), share_rows)
+        say(f"evaluate: ONNX agrees with torch to {parity.worst.difference:.0e} in {len(parity.rows)} comparisons")
+
+        test, validation = store.indices(TEST), store.indices(VALIDATION)
+        thresholds = choose_thresholds(
+            schema,
+            store.arrays.y[validation],
+            answer(store, validation, folder, Path(temporary) / "validation.parquet"),
+        )
+        baselines = fit_store_baselines(store, TEST)
+        who = {MODEL: answer(store, test, folder, Path(temporary) / "test.parquet")} | in_units(store, baselines)
+        table = build_table(
+            schema, store.rows[test], store.ids(test) if share_rows else None, store.arrays.y[test], who
+        )
+        metrics = score_table(schema, table, thresholds, resamples=config.resamples)
+        verdict = judge(metrics, gate, {target.key: target.kind for target in schema.targets})
+        code = commit(Path.cwd())
+        card = fill_card(
+            store,
+            table,
+            created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            verdict=verdict,
+            metrics=metrics,
+            thresholds=thresholds,
+            training=json.loads((checkpoints / "training.json").read_text(encoding="utf-8")),
+            parity=parity,
+            digests={"bundle": digest, "store": store.digest, "data": store.manifest["source"]["digest"]},
+            environment={"commit": code} | environment(),
+            forest_note="Forest: {trees} trees on {columns} graph-blind columns.".format(**baselines.report),
+        )
+        page = folder.with_name(f"{folder.name}.card.html")
+        page.write_text(build_card(card), encoding="utf-8")
+
+        step.log_metrics(metrics)
+        mlflow.log_table(table, "predictions.json")
+        step.log_text(json.dumps({"schema": schema.to_json(), "thresholds": thresholds}), "evaluation.json")
+        step.log_text(verdict.to_json(), "verdict.json")
+        step.log_text(parity.to_json(), "parity.json")
+        step.log_text(build_card(card), "card/card.html")
+        step.log_text(build_markdown(card), "card/card.md")
+        for target, figures in card.figures.items():
+            for caption, svg in figures.items():
+                step.log_text(svg, f"figures/{target}/{caption.split(':')[0].replace(' ', '-').lower()}.svg")
+        step.log_folder(folder, "bundle")
+        step.set_tags(
+            {
+                "graphline.digest": digest,
+                "graphline.verdict": "passed" if verdict.passed else "failed",
+                "graphline.headline": verdict.headline,
+                "graphline.card": page,
+                "graphline.example": json.dumps({"dataframe_records": example.to_dict("records")[:1]}),
+                "graphline.data_digest": store.manifest["source"]["digest"],
+                "graphline.commit": code,
+            }
+            | {f"graphline.threshold.{target}": threshold for target, threshold in thresholds.items()}
+        )
+        say(f"  {verdict.headline}")
+        say(f"  bundle {folder}, {human_size(disk_use(folder))}, sha256 {digest[:12]}; card {page}")
+        step.finish(digest)
+
+
+def export(
+    store: Store, checkpoints: Path, folder: Path, temporary: Path, share_rows: bool
+) -> tuple[ParityReport, str, Any]:
+    """Networks → ONNX → parity gate → bundle at `folder`.
+
+    Returns:
+        The parity report, the digest of the bundle, and its input example.
+    """
+    import shutil
+
+    from pipeline.bundle import build_bundle
+    from pipeline.evaluation import build_example
+    from pipeline.export import export_onnx
+    from pipeline.parity import check_parity
+    from pipeline.split import TEST
+    from pipeline.training import load_networks
+
+    schema = store.schema
+    networks = load_networks(checkpoints, schema, store.statistics)
+    onnx = temporary / "model.onnx"
+    export_onnx(networks, schema, onnx, {"store": store.digest})
+    scale = np.concatenate(
+        [
+            np.full(target.width, store.statistics["y"]["std"][t] if target.kind == "regression" else 1.0)
+            for t, target in enumerate(schema.targets)
+        ]
+    )
+    parity = check_parity(networks, onnx, schema, [store.graph(int(i)) for i in store.indices(TEST)[:1000]], scale)
+    parity.raise_if_failed()
+    example = build_example(store, share_rows)
+    shutil.rmtree(folder, ignore_errors=True)  # of an evaluation that never finished
+    return parity, build_bundle(folder, onnx, schema, example, {"graphline.store": store.digest}), example
+
+
+def answer(store: Store, indices: Any, folder: Path, path: Path) -> list[Any]:
+    """What the bundle answers for graphs of the store, asked in a process of its own as a client would."""
+    from pipeline.evaluation import build_requests, read_answers
+    from pipeline.scoring import score_file
+
+    build_requests(store, indices).to_parquet(path)
+    out = path.with_suffix(".answers.parquet")
+    score_file(folder, path, out)
+    return read_answers(out, store.schema)
+
+
+def in_units(store: Store, baselines: Baselines) -> dict[str, list[Any]]:
+    """Answers of the baselines in original units, per target as the prediction table takes them."""
+    from pipeline.evaluation import from_trained_scale
+    from pipeline.split import SIDES, TEST
+
+    return {
+        kind: [from_trained_scale(target, answers[target.name][SIDES[TEST]]) for target in store.schema.targets]
+        for kind, answers in baselines.answers.items()
+        if all(target.name in answers for target in store.schema.targets)
+    }
+
+
+if __name__ == "__main__":
+    run(main)

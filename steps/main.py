@@ -1,0 +1,170 @@
+"""main: data → store → network → ONNX bundle → verdict → candidate; a step whose result is still true is reused.
+
+Takes the parameters of `prepare`, `train` and `evaluate` under their own names and checks all of them before the
+first step starts. Ends with the commands that come next.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ConfigError
+from pipeline.machine import disk_use, human_size
+from pipeline.source import PrepareConfig
+from pipeline.trainconfig import TrainConfig
+from steps import evaluate, prepare, register, train
+from steps.arguments import flat_names, parse_dataclass
+from steps.command import end, run, say
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from pipeline.tracking import StepRun
+
+
+def main(argv: Sequence[str]) -> None:
+    started = time.monotonic()
+    mine = route(argv)
+    prepare_config = parse_dataclass(PrepareConfig, mine["prepare"], prog="prepare")
+    train_arguments = train.parse(mine["train"])
+    evaluate_config = parse_dataclass(evaluate.EvaluateConfig, mine["evaluate"], prog="evaluate")
+    source, digest = prepare.locate(prepare_config)
+    bin_folder = str(Path(sys.executable).parent)
+    if not os.environ.get("PATH", "").startswith(bin_folder):
+        os.environ["PATH"] = f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"
+    from pipeline.tracking import NAME, WORK, start_step
+
+    with start_step("main", name=source.name) as parent:
+        parent.set_tags({NAME: source.name})
+        say(f"graphline: {source.path} → '{source.name}'")
+        prepared = do(parent, "prepare", prepare.key_of(prepare_config, source, digest), mine["prepare"])
+        store_digest = complete(prepared)
+        trained = do(
+            parent,
+            "train",
+            train.key_of(train_arguments, store_digest),
+            [*mine["train"], "--prepare_run", prepared.info.run_id, "--resume", "true"],
+        )
+        evaluated = do(
+            parent,
+            "evaluate",
+            evaluate.key_of(evaluate_config, complete(trained)),
+            [*mine["evaluate"], "--train_run", trained.info.run_id],
+        )
+        registered = do(
+            parent,
+            "register",
+            register.key_of(evaluated.data.tags["graphline.digest"], source.name),
+            ["--evaluate_run", evaluated.info.run_id],
+        )
+        parent.log_metrics({key: value for key, value in evaluated.data.metrics.items() if key.startswith("test/")})
+        parent.set_tags({"graphline.verdict": evaluated.data.tags["graphline.verdict"]})
+        for line in next_commands(source.name, registered.data.tags["graphline.version"], evaluated, prepare_config):
+            say(line)
+        seconds = time.monotonic() - started
+        say(f"{seconds:.0f} s; {human_size(disk_use(WORK))} of disk in {WORK}, which make clean gives back")
+        parent.finish(complete(registered))
+
+
+def route(argv: Sequence[str]) -> dict[str, list[str]]:
+    """Send each `--name value` to the step that declares it, dotted names to `train`.
+
+    Raises:
+        ConfigError: a name that no step declares.
+    """
+    owners = {
+        "prepare": flat_names(PrepareConfig),
+        "train": [*flat_names(TrainConfig), "config", "print_config"],
+        "evaluate": [name for name in flat_names(evaluate.EvaluateConfig) if name != "train_run"],
+    }
+    mine: dict[str, list[str]] = {step: [] for step in owners}
+    for name, value in pairs(argv):
+        step = "train" if "." in name else next((step for step, names in owners.items() if name in names), None)
+        if step is None:
+            known = [name for names in owners.values() for name in names]
+            near = difflib.get_close_matches(name, known, n=3) or known
+            raise ConfigError(f"no step has a parameter '{name}'; did you mean {', '.join(near)}?")
+        mine[step] += [f"--{name}", value] if value is not None else [f"--{name}"]
+    return mine
+
+
+def pairs(argv: Sequence[str]) -> list[tuple[str, str | None]]:
+    """Read `--name value` and `--name=value`."""
+    found: list[tuple[str, str | None]] = []
+    for word in argv:
+        if word.startswith("--") and (not found or found[-1][1] is not None or found[-1][0] in FLAGS):
+            name, equals, value = word[2:].partition("=")
+            found.append((name, value if equals else None))
+        elif found and found[-1][1] is None:
+            found[-1] = (found[-1][0], word)
+        else:
+            raise ConfigError(f"'{word}' follows no parameter; write --name value.")
+    return found
+
+
+FLAGS = ("print_config", "help")
+
+
+def do(parent: StepRun, step: str, key: str, argv: Sequence[str]) -> Run:
+    """Reuse the finished run of `step` with this key, or run the step now."""
+    import logging
+
+    import mlflow
+    from mlflow.exceptions import ExecutionException
+
+    from pipeline.tracking import find_finished
+
+    found = find_finished(step, key, parent.experiment_id)
+    if found:
+        parent.set_tags({f"graphline.reused.{step}": found.info.run_id})
+        say(f"{step}: reused, nothing changed since run {found.info.run_id[:8]}")
+        return found
+    logging.getLogger("mlflow.projects").setLevel(logging.WARNING)
+    values = dict(pairs(argv))
+    try:
+        submitted = mlflow.projects.run(
+            ".",
+            step,
+            parameters={name: value for name, value in values.items() if value is not None},
+            experiment_id=parent.experiment_id,
+            env_manager="local",
+        )
+    except ExecutionException:
+        end(f"stopped at step '{step}'.", 2)  # its own line says why
+    parent.set_tags({f"graphline.run.{step}": submitted.run_id})
+    return parent.client.get_run(submitted.run_id)
+
+
+def complete(run: Run) -> str:
+    """The output digest of a finished step."""
+    from pipeline.tracking import COMPLETE
+
+    return str(run.data.tags[COMPLETE])
+
+
+def next_commands(name: str, version: str, evaluated: Run, config: Mapping[str, Any] | PrepareConfig) -> list[str]:
+    """The exact commands that come next, ready to paste."""
+    tags = evaluated.data.tags
+    card = Path(tags["graphline.card"])
+    example = tags["graphline.example"]
+    return [
+        "",
+        f"{name}-candidates version {version}: {tags['graphline.headline']}",
+        "next, in this folder:",
+        f"  activate  source {os.path.relpath(Path(sys.prefix) / 'bin' / 'activate')}",
+        f"  look      mlflow ui --port 5000        # and the card: {card}",
+        f"  predict   mlflow run . --env-manager local -e predict -P name={name} -P data=new.csv -P out=answers.csv",
+        f'  release   mlflow run . --env-manager local -e promote -P name={name} -P version={version} -P reason="why"',
+        f'  serve     mlflow models serve -m "models:/{name}@champion" -p 5001 --env-manager local',
+        f"  ask       curl -s localhost:5001/invocations -H 'Content-Type: application/json' -d '{example}'",
+    ]
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,65 @@
+"""predict: a file in, a file out: every row of `data` with the model's answers, in the same order.
+
+By default the newest candidate of `name` answers; `model` takes any model URI. The bundle is verified, then scored
+in a process of its own; rows that cannot be answered say why in `error`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ConfigError
+from steps.arguments import parse_dataclass
+from steps.command import run, say
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """What is predicted with what.
+
+    Attributes:
+        data: CSV, Parquet or SDF file, or a folder of graph tables.
+        out: CSV or Parquet file, by its name.
+        name: answer with the newest candidate of this model; default: the newest candidate of all.
+        model: any model URI instead, such as `models:/solubility@champion`.
+        smiles: column of the molecules; recognised when there is one obvious column.
+    """
+
+    data: str = ""
+    out: str = "answers.csv"
+    name: str | None = None
+    model: str | None = None
+    smiles: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise ConfigError("predict needs the rows to answer; pass data=FILE.")
+        if not self.out.endswith((".csv", ".parquet")):
+            raise ConfigError(f"out={self.out}: expected a name that ends with .csv or .parquet.")
+
+
+def main(argv: Sequence[str]) -> None:
+    config = parse_dataclass(PredictConfig, argv, prog="predict")
+    from pipeline.registry import fetch_model, newest_candidate
+    from pipeline.scoring import score_file
+    from pipeline.tracking import start_step
+
+    with start_step("predict", name=config.name) as step, tempfile.TemporaryDirectory() as temporary:
+        uri = config.model or newest_candidate(config.name)
+        folder = fetch_model(uri, Path(temporary))
+        report = score_file(folder, Path(config.data), Path(config.out), smiles=config.smiles)
+        errors = ", ".join(f"{count} {code}" for code, count in report.errors.items())
+        say(f"predict: {report.answered} of {report.rows} rows answered by {uri} (sha256 {report.digest[:12]})")
+        if errors:
+            say(f"  without an answer: {errors}; see the column 'error'")
+        say(f"  written to {Path(config.out).resolve()}")
+        step.set_tags({"graphline.model": uri, "graphline.digest": report.digest})
+        step.log_metrics({"rows": report.rows, "answered": report.answered})
+        step.finish(report.digest)
+
+
+if __name__ == "__main__":
+    run(main)

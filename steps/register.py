@@ -1,0 +1,63 @@
+"""register: an evaluated bundle → a version of `<name>-candidates`, alias `challenger`.
+
+Reads the evaluate run (bundle, verdict, card); writes only the registry. A failed verdict is registered as failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.cache import step_key
+from pipeline.errors import ConfigError
+from steps.arguments import parse_dataclass
+from steps.command import run, say
+
+
+@dataclass(frozen=True)
+class RegisterConfig:
+    """`evaluate_run`: id of the evaluate run whose bundle becomes a candidate."""
+
+    evaluate_run: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.evaluate_run:
+            raise ConfigError("register needs the run it registers; pass evaluate_run=RUN_ID.")
+
+
+def key_of(bundle_digest: str, name: str) -> str:
+    """The key of this step: the same bundle is registered once."""
+    return step_key("register", {"name": name}, [bundle_digest], Path.cwd())
+
+
+def main(argv: Sequence[str]) -> None:
+    config = parse_dataclass(RegisterConfig, argv, prog="register")
+    from pipeline.registry import candidates_of, register_candidate
+    from pipeline.tracking import KEY, NAME, find_run, start_step
+
+    with start_step("register") as step:
+        evaluated = find_run(str(config.evaluate_run), "evaluate")
+        tags = evaluated.data.tags
+        name, digest = tags[NAME], tags["graphline.digest"]
+        step.set_tags({KEY: key_of(digest, name), NAME: name, "mlflow.runName": f"register {name}"})
+        description = step.client.download_artifacts(evaluated.info.run_id, "card/card.md")
+        version = register_candidate(
+            name,
+            evaluated.info.run_id,
+            f"{evaluated.info.artifact_uri}/bundle",
+            digest=digest,
+            tags={
+                "verdict": tags["graphline.verdict"],
+                "graphline.data_digest": tags.get("graphline.data_digest", ""),
+                "graphline.commit": tags.get("graphline.commit", ""),
+            },
+            description=Path(description).read_text(encoding="utf-8"),
+        )
+        step.set_tags({"graphline.version": version.version})
+        say(f"register: {candidates_of(name)} version {version.version}, sha256 {digest[:12]}, alias challenger")
+        step.finish(f"{candidates_of(name)}/{version.version}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,150 @@
+"""train: the store of a `prepare` run → checkpoints and learning curves.
+
+Reads the store of `prepare_run`, writes `.graphline/checkpoints/<key>`, logs curves and system facts to its own run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cache import step_key
+from pipeline.machine import disk_use, environment, human_size
+from pipeline.trainconfig import TrainConfig
+from steps.arguments import build, build_parser, flags_of, flat_names, read_config
+from steps.command import run, say
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from pipeline.store import Store
+    from pipeline.tracking import StepRun
+    from pipeline.training import TrainReport
+
+
+@dataclass(frozen=True)
+class TrainArguments:
+    """What `train` is asked to do.
+
+    Attributes:
+        prepare_run: MLflow run whose store is trained on; default: the newest finished one.
+        resume: go on from the last checkpoint of the same training, if there is one.
+        trainer: arguments of `lightning.Trainer` that were given, objects as {class_path, init_args}.
+    """
+
+    config: TrainConfig
+    prepare_run: str | None = None
+    resume: bool = False
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+
+def parse(argv: Sequence[str]) -> TrainArguments:
+    """Read the command line; torch and Lightning are imported only when `model.` or `trainer.` flags are given.
+
+    Raises:
+        ConfigError: in one line, for a wrong name or value.
+    """
+    flags, file = flags_of(argv), read_config(argv)
+    sections = {name.partition(".")[0].rstrip("+") for name in [*flags, *file]}
+    parser = build_parser("train")
+    parser.add_dataclass(TrainConfig)
+    parser.add_argument("--prepare_run", type=str | None, default=None, help="run of prepare; default: the newest")
+    parser.add_argument("--resume", type=bool, default=False, help="go on from the last checkpoint")
+    if "model" in sections:
+        from torch import nn
+
+        parser.add_subclass_arguments(nn.Module, "model", skip={"hidden_dim"}, required=False, instantiate=False)
+    if "trainer" in sections or "help" in sections:
+        import lightning
+
+        parser.add_class_arguments(lightning.Trainer, "trainer", instantiate=False)
+    given = parser.parse_given(argv)
+    model = given.get("model") or {}
+    own = {name: model[name] for name in ("class_path", "init_args") if name in model}
+    flat = {name: given[name] for name in flat_names(TrainConfig) if name in given}
+    return TrainArguments(
+        config=build(TrainConfig, flat | own, prog="train"),
+        prepare_run=given.get("prepare_run"),
+        resume=given.get("resume", False),
+        trainer=_whole_numbers(given.get("trainer") or {}, flags, file.get("trainer") or {}),
+    )
+
+
+def _whole_numbers(trainer: dict[str, Any], flags: dict[str, str], file: dict[str, Any]) -> dict[str, Any]:
+    """Give `limit_train_batches=5` back as 5: read as the float 5.0, Lightning takes it for a share."""
+    texts = {name: flags.get(f"trainer.{name}", str(file.get(name))) for name in trainer}
+    return {
+        name: int(value) if isinstance(value, float) and re.fullmatch(r"\d+", texts[name]) else value
+        for name, value in trainer.items()
+    }
+
+
+def key_of(arguments: TrainArguments, store_digest: str) -> str:
+    """The key of this step: resuming does not change the result."""
+    values = arguments.config.to_dict() | {"trainer": arguments.trainer}
+    return step_key("train", values, [store_digest], Path.cwd())
+
+
+def open_prepared(prepared: Run) -> Store:
+    """Open the store of a finished `prepare` run: the local copy, or else the run's artifact."""
+    from pipeline.store import open_store
+    from pipeline.tracking import COMPLETE, KEY, WORK, fetch_folder
+
+    tags = prepared.data.tags
+    folder = WORK / "stores" / tags[KEY]
+    return open_store(fetch_folder(prepared, "store", folder, lambda path: open_store(path).digest, tags[COMPLETE]))
+
+
+def main(argv: Sequence[str]) -> None:
+    arguments = parse(argv)
+    from pipeline.tracking import COMPLETE, KEY, NAME, WORK, find_newest, find_run, start_step
+    from pipeline.training import checkpoint_digest
+
+    with start_step("train") as step:
+        prepared = find_run(arguments.prepare_run or find_newest("prepare", step.experiment_id), "prepare")
+        tags = prepared.data.tags
+        key = key_of(arguments, tags[COMPLETE])
+        folder = WORK / "checkpoints" / key
+        step.set_tags({KEY: key, NAME: tags[NAME], "mlflow.runName": f"train {tags[NAME]}"})
+        step.set_tags({"graphline.prepare_run": prepared.info.run_id})
+        step.log_params(arguments.config.to_dict() | {f"trainer.{k}": v for k, v in arguments.trainer.items()})
+        store = open_prepared(prepared)
+        report = fit(step, store, arguments, folder)
+        for member in report.members:
+            say(
+                f"train: {member.num_parameters} weights, best epoch {member.best_epoch} of {member.epochs}, "
+                f"validation loss {member.best_loss:.4g}, {member.train_time_s:.0f} s"
+            )
+        step.log_file(folder / "training.json", "training")
+        for best in sorted(folder.glob("member-*/best.ckpt")):
+            step.log_file(best, f"training/{best.parent.name}")
+        say(f"  checkpoints {folder}, {human_size(disk_use(folder))}")
+        step.finish(checkpoint_digest(folder))
+
+
+def fit(step: StepRun, store: Store, arguments: TrainArguments, folder: Path) -> TrainReport:
+    """Train under Lightning's own MLflow logger, on this step's run."""
+    import logging
+
+    import mlflow
+    from lightning.pytorch.callbacks import TQDMProgressBar
+    from lightning.pytorch.loggers import MLFlowLogger
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from pipeline.training import train
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    step.set_tags({f"graphline.environment.{name}": value for name, value in environment().items()})
+    logger = MLFlowLogger(tracking_uri=mlflow.get_tracking_uri(), run_id=step.run_id)
+    options = {"enable_progress_bar": True, "callbacks": [TQDMProgressBar(refresh_rate=20)]} | arguments.trainer
+    report = train(store, arguments.config, folder, logger, options, arguments.resume)
+    if rank_zero_only.rank != 0:
+        raise SystemExit(0)  # only one process writes the run's end
+    return report
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,230 @@
+"""The main line as its users run it: `mlflow run`, `predict`, `promote`, a really started `mlflow models serve`."""
+
+from __future__ import annotations
+
+import csv
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.mlflow
+
+QUICK = ["-P", "max_epochs=2", "-P", "hidden_dim=16", "-P", "num_layers=2", "-P", "resamples=50"]
+
+
+class Project:
+    """A copy of the project in a folder of its own, with its own database."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("steps", "pipeline", "serving", "data"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("MLproject", "python_env.yaml", "requirements.txt", "pyproject.toml", "gate.yaml"):
+            shutil.copy(ROOT / name, folder / name)
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+        self.env |= {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def run(self, *words: str, code: int = 0) -> str:
+        """`mlflow run . --env-manager local …`; returns what it printed."""
+        done = subprocess.run(
+            ["mlflow", "run", ".", "--env-manager", "local", *words],
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        text = done.stdout + done.stderr
+        assert done.returncode == code, text
+        assert "Traceback" not in text, text
+        return text
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    made = Project(tmp_path_factory.mktemp("graph line"))
+    rows = list(csv.reader(open(ROOT / "data" / "solubility.csv", encoding="utf-8")))
+    header, body = rows[0], rows[1:160]
+    smiles, target = header.index("smiles"), header.index("logS")
+    with open(made.folder / "mine.csv", "w", newline="") as file:
+        writer = csv.writer(file, delimiter=";")  # as a German spreadsheet writes it
+        writer.writerow(["SMILES", "pIC50", "note"])
+        writer.writerows([row[smiles], row[target].replace(".", ","), "x"] for row in body)
+        writer.writerow(["C1CC", "1,0", "broken ring"])
+    made.first = made.run("-P", "data=mine.csv", "-P", "target=pIC50", *QUICK)
+    return made
+
+
+def test_first_run_ends_with_the_next_commands(project):
+    for word in ("mine-candidates version 1", "mlflow ui", "-e predict", "-e promote", "mlflow models serve", "curl"):
+        assert word in project.first
+    assert "1 invalid_smiles" in project.first
+
+
+def test_second_run_reuses_every_step(project):
+    again = project.run("-P", "data=mine.csv", "-P", "target=pIC50", *QUICK)
+    for step in ("prepare", "train", "evaluate", "register"):
+        assert f"{step}: reused" in again
+
+
+def test_predict_keeps_rows_and_columns(project):
+    (project.folder / "new.csv").write_text("id,smiles\n7,CCO\n8,nonsense\n9,c1ccccc1\n10,\n")
+    project.run("-e", "predict", "-P", "data=new.csv", "-P", "out=answers.csv")
+    rows = list(csv.DictReader(open(project.folder / "answers.csv")))
+    assert [row["id"] for row in rows] == ["7", "8", "9", "10"]
+    assert [row["error"] for row in rows] == ["", "invalid_smiles", "", "missing"]
+    assert float(rows[0]["pIC50"]) != float(rows[2]["pIC50"])
+    assert rows[1]["pIC50"] == ""
+
+
+def test_failed_and_unreasoned_releases_are_refused(project):
+    text = project.run("-e", "promote", "-P", "version=1", code=1)
+    assert "a release needs its reason" in text
+    text = project.run("-e", "promote", "-P", "version=99", "-P", "reason=try", code=1)
+    assert "no version 99; it has versions 1" in text
+    gate = project.folder / "gate.yaml"
+    kept = gate.read_text()
+    gate.write_text("regression:\n  rmse:\n    max: 0.000001\n")
+    try:
+        text = project.run("-e", "promote", "-P", "version=1", "-P", "reason=try", code=1)
+        assert "its verdict is failed" in text
+    finally:
+        gate.write_text(kept)
+
+
+def test_mistakes_get_one_line_before_anything_starts(project):
+    for words, expected in (
+        (["-P", "data=nowhere.csv"], "nothing at"),
+        (["-P", "data=mine.csv"], "no target is named"),
+        (["-P", "data=mine.csv", "-P", "target=pIC5"], "no column 'pIC5'"),
+        (["-P", "data=mine.csv", "-P", "target=pIC50", "-P", "hiden_dim=3"], "hidden_dim"),
+        (["-P", "data=mine.csv", "-P", "target=pIC50", "-P", "max_epochs=many"], "max_epochs"),
+        (["-P", "data=mine.csv", "-P", "target=pIC50", "-P", "trainer.devces=2"], "devces"),
+        (["-P", "data=mine.csv", "-P", "target=pIC50", "-P", "split=time"], "time_column"),
+    ):
+        text = project.run(*words, code=1)
+        errors = [line for line in text.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, text
+        assert expected in errors[0]
+
+
+@pytest.fixture(scope="module")
+def port(project):
+    """A released model behind `mlflow models serve`."""
+    gate = project.folder / "gate.yaml"
+    gate.write_text("regression:\n  rmse:\n    max: 100\n")  # two epochs on 128 molecules are no good model
+    text = project.run("-e", "promote", "-P", "version=1", "-P", "reason=first release")
+    assert "mine release 1 = mine-candidates version 1, sha256" in text
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number = free.getsockname()[1]
+    server = subprocess.Popen(
+        ["mlflow", "models", "serve", "-m", "models:/mine@champion", "-p", str(number), "--env-manager", "local"],
+        cwd=project.folder,
+        env=project.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        _wait(number, server)
+        yield number
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(30)
+
+
+def _wait(port: int, server: subprocess.Popen) -> None:
+    for _ in range(240):
+        assert server.poll() is None, server.stdout.read().decode()
+        try:
+            if ask(port, "GET", "/ping", None, None)[0] == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.25)
+    raise AssertionError("the server did not come up within a minute")
+
+
+def ask(port, method, path, body, content_type):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request(method, path, body, {"Content-Type": content_type} if content_type else {})
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+ROWS = ["CCO", "nonsense", "c1ccccc1O", None, ""]
+CODES = [None, "invalid_smiles", None, "missing", "missing"]
+
+
+@pytest.mark.parametrize("form", ["records", "split", "inputs", "csv"])
+def test_every_format_is_answered_row_by_row(port, form):
+    body = {
+        "records": {"dataframe_records": [{"smiles": smiles, "extra": 1} for smiles in ROWS]},
+        "split": {"dataframe_split": {"columns": ["smiles"], "data": [[smiles] for smiles in ROWS]}},
+        "inputs": {"inputs": {"smiles": ROWS}},
+        "csv": "n,smiles\n" + "".join(f"{n},{smiles or ''}\n" for n, smiles in enumerate(ROWS)),
+    }[form]
+    kind = "text/csv" if form == "csv" else "application/json"
+    status, text = ask(port, "POST", "/invocations", body if form == "csv" else json.dumps(body), kind)
+    assert status == 200, text
+    answers = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))["predictions"]
+    assert [answer["error"] for answer in answers] == CODES
+    assert [answer["pIC50"] is None for answer in answers] == [code is not None for code in CODES]
+    assert all("nonsense" not in (answer["error_detail"] or "") for answer in answers)
+
+
+def test_rest_equals_the_file(project, port):
+    _, text = ask(port, "POST", "/invocations", json.dumps({"inputs": {"smiles": ["CCO"]}}), "application/json")
+    served = json.loads(text)["predictions"][0]["pIC50"]
+    (project.folder / "one.csv").write_text("smiles\nCCO\n")
+    project.run("-e", "predict", "-P", "data=one.csv", "-P", "out=one-answer.csv", "-P", "model=models:/mine@champion")
+    written = float(next(csv.DictReader(open(project.folder / "one-answer.csv")))["pIC50"])
+    assert written == pytest.approx(served, rel=1e-6)
+
+
+def test_a_missing_column_is_a_400_that_names_it(port):
+    status, text = ask(port, "POST", "/invocations", json.dumps({"inputs": {"smile": ["CCO"]}}), "application/json")
+    assert status == 400
+    assert "smiles" in json.loads(text)["message"]
+
+
+def test_rollback_needs_a_previous_release_and_works_once(project, port):
+    text = project.run("-e", "rollback", code=1)
+    assert "previous" in text
+    project.run("-e", "promote", "-P", "version=1", "-P", "reason=second release")
+    text = project.run("-e", "rollback")
+    assert "champion was mine release 2" in text
+    assert "champion is  mine release 1" in text
+    assert "previous" in project.run("-e", "rollback", code=1)
+
+
+def test_a_changed_byte_is_never_released(project, port):
+    import mlflow
+
+    client = mlflow.MlflowClient(project.env["MLFLOW_TRACKING_URI"])
+    version = client.get_model_version("mine-candidates", "1")
+    folder = Path(version.source.removeprefix("file://"))
+    target = next(folder.rglob("model.onnx"))
+    kept = target.read_bytes()
+    target.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    try:
+        text = project.run("-e", "promote", "-P", "version=1", "-P", "reason=tampered", code=1)
+        assert "model.onnx" in text
+    finally:
+        target.write_bytes(kept)

@@ -1,0 +1,98 @@
+"""What each file may import at module level, closed over the project: it keeps serving small and steps quick."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.cache import ROOMS, imported_modules
+from tests.conftest import ROOT
+
+GROUPS = {
+    "N": {"numpy"},
+    "P": {"pandas"},
+    "R": {"rdkit"},
+    "T": {"torch", "tensordict", "torch_geometric", "lightning"},
+    "O": {"onnx", "onnxruntime"},
+    "M": {"mlflow"},
+    "Q": {"tqdm", "jsonargparse", "yaml"},
+}
+
+MAY_IMPORT = {
+    **dict.fromkeys(
+        ("errors", "schema", "trainconfig", "source", "cache", "bundle", "verdict", "decision", "card", "page"), ""
+    ),
+    **dict.fromkeys(("answer", "answering", "delimited", "machine", "parquet", "sdf"), ""),
+    **dict.fromkeys(("columns", "graph", "split", "metrics", "labels", "spool", "survey", "buckets", "identity"), "N"),
+    **dict.fromkeys(("table", "kinds", "graphtable", "pygdata", "scoring", "evaluation"), "NP"),
+    **dict.fromkeys(("molecule", "featurize", "baselines", "drawing", "figures", "parts", "dataset", "pages"), "NPR"),
+    **dict.fromkeys(("store", "storefiles", "loader", "layers", "losses", "network", "training"), "NT"),
+    **dict.fromkeys(("export", "parity"), "NTO"),
+    **dict.fromkeys(("tracking", "registry"), "M"),
+    "serving/session": "NO",
+    "serving/request": "NP",
+    "serving/model": "NOPM",
+    **dict.fromkeys(("steps/main", "steps/prepare", "steps/train", "steps/evaluate"), "NPRQ"),
+}
+"""Per file of pipeline (or with its folder): the groups of packages it may reach at module level."""
+
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).glob("*.py") if path.name != "__init__.py")
+
+
+def reached(path, seen=None):
+    """Top-level packages that importing `path` imports, through the project's own files."""
+    seen = set() if seen is None else seen
+    found = set()
+    for name in imported_modules(path, top_level_only=True):
+        parts = name.split(".")
+        if parts[0] not in ROOMS:
+            found.add(parts[0])
+            continue
+        file = ROOT.joinpath(*parts).with_suffix(".py")
+        if file.is_file() and file not in seen:
+            seen.add(file)
+            found |= reached(file, seen)
+    return found - set(sys.stdlib_module_names) - set(ROOMS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_imports_stay_within_the_table(path):
+    place = path.stem if path.parent.name == "pipeline" else f"{path.parent.name}/{path.stem}"
+    default = "Q" if path.parent.name == "steps" else None
+    letters = MAY_IMPORT.get(place, default)
+    assert letters is not None, f"{place} is not in the table: decide what it may import"
+    allowed = set().union(*(GROUPS[letter] for letter in letters)) if letters else set()
+    assert reached(path) <= allowed
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_arrows_point_one_way(path):
+    allowed = {"pipeline": {"pipeline"}, "serving": {"serving", "pipeline"}, "steps": {"steps", "pipeline"}}
+    rooms = {name.split(".")[0] for name in imported_modules(path)} & set(ROOMS)
+    assert rooms <= allowed[path.parent.name]
+
+
+def test_inits_are_empty():
+    assert all(not (ROOT / room / "__init__.py").read_text() for room in ROOMS)
+
+
+def test_modules_do_nothing_at_import():
+    """Nothing but definitions, constants, imports and the guard of `python -m` at module level."""
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+            if call:
+                text = ast.unparse(node)
+                assert "environ.setdefault" in text or "set_model" in text, f"{path.name}: {text}"
+
+
+def test_serving_imports_no_torch():
+    code = (
+        "import sys, serving.session, serving.request, serving.model\n"
+        "bad = {'torch', 'lightning', 'torch_geometric', 'tensordict', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)

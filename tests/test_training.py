@@ -1,0 +1,365 @@
+"""Training: losses by hand, learning, the same numbers for the same seed, resuming, and one line for what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers.logger import Logger
+
+from pipeline.errors import ConfigError, PipelineError, StoreError, TrainingError
+from pipeline.graph import Graph, pack
+from pipeline.losses import TargetLoss, balance_classes
+from pipeline.network import INPUTS, build_network
+from pipeline.schema import Column, Schema, Target
+from pipeline.split import TEST, TRAIN, VALIDATION
+from pipeline.spool import Spool
+from pipeline.store import Store, write_store
+from pipeline.trainconfig import NetworkConfig, TrainConfig
+from pipeline.training import GraphModule, load_networks, train
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning"),
+    pytest.mark.filterwarnings("ignore::lightning.pytorch.utilities.warnings.PossibleUserWarning"),
+]
+
+SCHEMA = Schema(
+    name="toy",
+    data_kind="graph",
+    targets=(
+        Target("length", "regression"),
+        Target("has O", "binary", classes=("no", "yes")),
+        Target("size", "multiclass", classes=("small", "middle", "large")),
+    ),
+    node_columns=(Column("symbol", "categorical", ("C", "O")),),
+    edge_columns=(Column("order", "categorical", ("1", "2")),),
+)
+NAN = float("nan")
+SMALL = TrainConfig(hidden_dim=16, num_layers=2, readout="sum", max_epochs=3, batch_size=8, learning_rate=0.01)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def graphs(count: int = 40) -> list[Graph]:
+    """Rings of 3 to 8 nodes; the labels can be told from the graph, a third of each is missing."""
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(count):
+        n = int(rng.integers(3, 9))
+        x = rng.integers(1, 3, size=(n, 1)) if rng.random() < 0.5 else np.ones((n, 1))
+        bond = np.stack([np.arange(n), (np.arange(n) + 1) % n], axis=1)
+        y = np.array([n, (x == 2).any(), 0 if n < 5 else 1 if n < 7 else 2], dtype=np.float32)
+        y[1:][rng.random(2) < 1 / 3] = NAN
+        made.append(
+            Graph(
+                x=x.astype(np.int32),
+                x_float=np.zeros((n, 0), np.float32),
+                edge_index=np.stack([bond, bond[:, ::-1]], axis=1).reshape(-1, 2).T.astype(np.int32),
+                edge_attr=np.ones((2 * n, 1), np.int32),
+                edge_float=np.zeros((2 * n, 0), np.float32),
+                u=np.zeros(0, np.float32),
+                y=y,
+            )
+        )
+    return made
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    folder, made = tmp_path_factory.mktemp("store"), graphs()
+    spool = Spool(folder / "spool")
+    spool.append(pack(made), [str(k) for k in range(len(made))])
+    return write_store(
+        folder / "store",
+        spool,
+        schema=SCHEMA,
+        keep=np.ones(len(made), bool),
+        y=np.stack([one.y for one in made]),
+        split=np.array([TRAIN] * 24 + [VALIDATION] * 8 + [TEST] * 8, np.int8),
+        row=np.arange(1, len(made) + 1),
+        source={},
+    )
+
+
+class Memory(Logger):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[tuple[int, dict[str, float]]] = []
+
+    name = version = "memory"
+
+    def log_metrics(self, metrics, step=None):
+        self.rows.append((step, dict(metrics)))
+
+    def log_hyperparams(self, *args, **kwargs):
+        pass
+
+
+# --- losses -----------------------------------------------------------------------------------------------------
+
+
+def head_for(schema: Schema):
+    nothing = {"mean": [], "std": []}
+    statistics = {"x_float": nothing, "edge_float": nothing, "u": nothing, "y": {"mean": [2.0] * 3, "std": [4.0] * 3}}
+    return build_network(NetworkConfig(hidden_dim=4, num_layers=1), schema, statistics).head
+
+
+def test_losses_by_hand():
+    prediction = torch.tensor([[10.0, 0.0, 0.0, 0.0, 0.0], [4.0, 1e3, 1e3, 0.0, 0.0], [0.0, 9.0, 9.0, 9.0, 9.0]])
+    y = torch.tensor([[2.0, 1.0, 2.0], [NAN, 0.0, 0.0], [NAN, NAN, NAN]])
+    sums, counts = TargetLoss(SCHEMA)(head_for(SCHEMA), prediction, y)
+    # (10 − 2)² / 4²; log 2 and 1000; log 3 and 0
+    torch.testing.assert_close(sums, torch.tensor([4.0, math.log(2) + 1000, math.log(3)]))
+    assert counts.tolist() == [1, 2, 2]
+
+
+def test_missing_labels_have_no_gradient():
+    prediction = torch.full((2, 5), 1e3, requires_grad=True)
+    y = torch.tensor([[NAN, NAN, NAN], [2.0, NAN, NAN]])
+    sums, _ = TargetLoss(SCHEMA)(head_for(SCHEMA), prediction, y)
+    sums.sum().backward()
+    assert torch.isfinite(prediction.grad).all()
+    assert prediction.grad.count_nonzero() == 1
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0), (2, 1, 0)])
+def test_losses_keep_the_order_of_targets(order):
+    torch.manual_seed(1)
+    schema = dataclasses.replace(SCHEMA, targets=tuple(SCHEMA.targets[t] for t in order))
+    y = torch.stack([torch.randn(6), torch.randint(0, 2, (6,)).float(), torch.randint(0, 3, (6,)).float()], dim=1)
+    prediction = torch.randn(6, 5)
+    columns = torch.cat([torch.arange(5)[SCHEMA.slices[t]] for t in order])
+    want, _ = TargetLoss(SCHEMA)(head_for(SCHEMA), prediction, y)
+    got, _ = TargetLoss(schema)(head_for(schema), prediction[:, columns], y[:, list(order)])
+    torch.testing.assert_close(got, want[list(order)])
+
+
+def test_weights_of_rare_classes_by_hand():
+    y = torch.tensor([[1.0, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 2], [1, NAN, NAN]])
+    # 3 negatives to 1 positive; 4 labels in 2 classes present: 2 / 3 and 2 / 1, the absent class keeps 1
+    torch.testing.assert_close(balance_classes(y, SCHEMA), torch.tensor([1.0, 3.0, 2 / 3, 1.0, 2.0]))
+
+
+def test_weights_need_both_classes():
+    assert balance_classes(torch.tensor([[1.0, 0, 0], [1, 0, 0]]), SCHEMA)[1] == 1
+
+
+def test_weighted_training_still_answers_probabilities():
+    """Fit one logit to 10 % positives: with the weight or without, the probability is 0.1."""
+    schema = dataclasses.replace(SCHEMA, targets=SCHEMA.targets[1:2])
+    y = torch.tensor([[1.0]] + [[0.0]] * 9)
+    loss = TargetLoss(schema)
+    answers = []
+    for weight in (torch.ones(1), balance_classes(y, schema)):
+        head = head_for(schema)
+        head.class_weight.copy_(weight)
+        raw = torch.zeros(1, requires_grad=True)
+        optimizer = torch.optim.LBFGS([raw], max_iter=50)
+
+        def step(head=head, raw=raw, optimizer=optimizer):
+            optimizer.zero_grad()
+            sums, _ = loss(head, (raw - head.class_weight.log()).expand(10, 1), y)
+            sums.sum().backward()
+            return sums.sum()
+
+        optimizer.step(step)
+        answers.append(torch.sigmoid(raw - head.class_weight.log()).item())
+    assert answers == pytest.approx([0.1, 0.1], abs=1e-3)
+
+
+# --- training ---------------------------------------------------------------------------------------------------
+
+
+def test_files_report_and_log(store, tmp_path):
+    logger = Memory()
+    report = train(store, dataclasses.replace(SMALL, ensemble=2), tmp_path, logger=logger)
+    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    members = [f"member-{k}/{name}.ckpt" for k in (0, 1) for name in ("best", "last")]
+    assert files == [*members, "training.json"]
+    assert [member.seed for member in report.members] == [0, 1]
+    assert [step for step, _ in logger.rows] == [1, 2, 3, 1, 2, 3]
+    first, fourth = logger.rows[0][1], logger.rows[3][1]
+    names = {"train/loss", "val/loss", "learning_rate", "val/length/rmse", "val/has O/log_loss", "val/size/log_loss"}
+    assert set(first) == names
+    assert set(fourth) == {f"member-1/{name}" for name in names}
+    assert report.members[0].curve[0] == {"epoch": 1, **first}
+    assert report.members[0].best_loss == min(row["val/loss"] for row in report.members[0].curve)
+    saved = json.loads((tmp_path / "training.json").read_text())
+    assert saved["config"]["ensemble"] == 2
+    assert [member["best_epoch"] for member in saved["members"]] == [m.best_epoch for m in report.members]
+
+
+def test_the_best_networks_come_back(store, tmp_path):
+    report = train(store, dataclasses.replace(SMALL, ensemble=2), tmp_path)
+    networks = load_networks(tmp_path, store.schema, store.statistics)
+    assert len(networks) == 2
+    for network, member in zip(networks, report.members, strict=True):
+        assert not network.training
+        module = GraphModule(network, store.schema, SMALL, 0)
+        from pipeline.loader import gather
+
+        batch = gather(store, store.indices(VALIDATION))
+        with torch.no_grad():
+            sums, counts = module.loss(network.head, network(*(batch[name] for name in INPUTS)), batch["y"])
+        assert (sums.sum() / counts.sum()).item() == pytest.approx(member.best_loss, rel=1e-5)
+
+
+def test_one_seed_one_result_and_another_seed_another(store, tmp_path):
+    config = dataclasses.replace(SMALL, dropout=0.2)
+    curves = [
+        train(store, dataclasses.replace(config, seed=seed), tmp_path / str(k)).members[0].curve
+        for k, seed in enumerate([5, 5, 6])
+    ]
+    assert curves[0] == curves[1]
+    assert curves[0] != curves[2]
+
+
+def test_a_member_does_not_depend_on_those_before(store, tmp_path):
+    config = dataclasses.replace(SMALL, dropout=0.2, max_epochs=2)
+    together = train(store, dataclasses.replace(config, ensemble=2), tmp_path / "a").members[1]
+    alone = train(store, dataclasses.replace(config, seed=1), tmp_path / "b").members[0]
+    assert together.curve == alone.curve
+
+
+def test_callers_random_numbers_are_left_alone(store, tmp_path):
+    torch.manual_seed(9)
+    want = torch.rand(3)
+    torch.manual_seed(9)
+    train(store, dataclasses.replace(SMALL, max_epochs=1), tmp_path)
+    assert torch.equal(torch.rand(3), want)
+
+
+@pytest.mark.parametrize("network", ["dmpnn", "gatv2"])
+def test_it_learns(store, tmp_path, network):
+    config = dataclasses.replace(SMALL, network=network, max_epochs=30)
+    curve = train(store, config, tmp_path).members[0].curve
+    print([(r["train/loss"], r["val/length/rmse"]) for r in curve])
+    assert curve[-1]["train/loss"] < 0.15 * curve[0]["train/loss"]
+
+
+def test_early_stopping_ends_training(store, tmp_path):
+    config = dataclasses.replace(SMALL, max_epochs=40, early_stopping=1, learning_rate=1.0)
+    assert train(store, config, tmp_path).members[0].epochs < 40
+
+
+class Stop(L.Callback):
+    """Ends a training in the middle, as a crash does."""
+
+    def on_train_epoch_start(self, trainer, module):
+        if trainer.current_epoch == 3:
+            raise KeyError("crash")
+
+
+def test_a_resumed_training_ends_as_an_unbroken_one(store, tmp_path):
+    config = dataclasses.replace(SMALL, ensemble=2, dropout=0.2, max_epochs=6)
+    unbroken = train(store, config, tmp_path / "a")
+    with pytest.raises(KeyError):
+        train(store, config, tmp_path / "b", trainer_options={"callbacks": Stop()})
+    with pytest.raises(StoreError, match="no finished training"):
+        load_networks(tmp_path / "b", store.schema, store.statistics)
+    resumed = train(store, config, tmp_path / "b", resume=True)
+    for a, b in zip(unbroken.members, resumed.members, strict=True):
+        assert a.curve == b.curve
+        assert (a.best_epoch, a.best_loss) == (b.best_epoch, b.best_loss)
+    for k in range(2):
+        a, b = (torch.load(tmp_path / run / f"member-{k}" / "best.ckpt", weights_only=True) for run in "ab")
+        assert all(torch.equal(a["state_dict"][name], b["state_dict"][name]) for name in a["state_dict"])
+
+
+def test_resuming_what_is_finished_changes_nothing_and_an_ensemble_may_grow(store, tmp_path):
+    first = train(store, SMALL, tmp_path)
+    assert train(store, SMALL, tmp_path, resume=True) == first
+    grown = train(store, dataclasses.replace(SMALL, ensemble=2), tmp_path, resume=True)
+    assert grown.members[0] == first.members[0]
+    assert len(grown.members) == 2
+
+
+def test_resuming_with_other_settings_is_refused(store, tmp_path):
+    train(store, SMALL, tmp_path)
+    with pytest.raises(ConfigError, match=r"hidden_dim 16 → 8.*without resume"):
+        train(store, dataclasses.replace(SMALL, hidden_dim=8), tmp_path, resume=True)
+
+
+def test_without_resume_everything_begins_anew(store, tmp_path):
+    train(store, dataclasses.replace(SMALL, hidden_dim=8), tmp_path)
+    report = train(store, SMALL, tmp_path)
+    assert report.members[0].epochs == 3
+    assert len(load_networks(tmp_path, store.schema, store.statistics)) == 1
+    assert sorted(path.name for path in (tmp_path / "member-0").iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_balanced_weights_reach_the_checkpoint(store, tmp_path):
+    train(store, dataclasses.replace(SMALL, class_weights="balanced", max_epochs=1), tmp_path)
+    (network,) = load_networks(tmp_path, store.schema, store.statistics)
+    y = torch.from_numpy(np.stack([store.graph(int(i)).y for i in store.indices(TRAIN)]))
+    torch.testing.assert_close(network.head.class_weight, balance_classes(y, SCHEMA))
+
+
+# --- trainer options and mistakes --------------------------------------------------------------------------------
+
+
+def test_options_reach_the_trainer(store, tmp_path):
+    options = {
+        "max_epochs": 2,
+        "precision": "bf16-mixed",
+        "callbacks": [{"class_path": f"{__name__}.Witness", "init_args": {"folder": str(tmp_path)}}],
+    }
+    report = train(store, SMALL, tmp_path / "t", trainer_options=options)
+    assert report.members[0].epochs == 2
+    assert (tmp_path / "seen").read_text() == "bf16-mixed"
+
+
+class Witness(L.Callback):
+    def __init__(self, folder: str) -> None:
+        self.path = Path(folder) / "seen"
+
+    def on_fit_start(self, trainer, module):
+        self.path.write_text(trainer.precision)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"max_epoch": 3}, "max_epoch"),
+        ({"precision": "17"}, "17"),
+        ({"accelerator": "abacus"}, "abacus"),
+        ({"callbacks": [{"class_path": "lightning.pytorch.callbacks.Nope"}]}, "Nope"),
+        ({"callbacks": [{"class_path": f"{__name__}.Witness", "init_args": {"file": "x"}}]}, "file"),
+        ({"max_epochs": -1, "max_time": "00:00:01:00"}, "one-cycle schedule needs an end"),
+        ({"fast_dev_run": True}, "nothing to evaluate"),
+        ({"limit_val_batches": 0}, "nothing to evaluate"),
+    ],
+)
+def test_options_that_cannot_be_are_one_line(store, tmp_path, options, says):
+    with pytest.raises(PipelineError, match=says) as caught:
+        train(store, SMALL, tmp_path, trainer_options=options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_loss_that_leaves_the_numbers_is_said(store, tmp_path):
+    config = dataclasses.replace(SMALL, learning_rate=1e30, gradient_clip=0.0)
+    with pytest.raises(TrainingError, match="lower learning_rate than 1e"):
+        train(store, config, tmp_path)
+
+
+def test_foreign_checkpoints_are_refused(store, tmp_path):
+    train(store, SMALL, tmp_path)
+    wider = dataclasses.replace(store.schema, targets=store.schema.targets[:1])
+    with pytest.raises(StoreError, match=r"best.ckpt: does not fit"):
+        load_networks(tmp_path, wider, store.statistics)
+    with pytest.raises(StoreError, match="no finished training"):
+        load_networks(tmp_path / "nowhere", store.schema, store.statistics)
