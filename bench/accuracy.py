@@ -1,11 +1,12 @@
 """Accuracy of the default network beside chemprop and the forest: same molecules, same splits, several seeds.
 
-    python -m bench.accuracy solubility --seeds 0 1 2
+    python -m bench.accuracy solubility --seeds 0 1 2 --who graphline forest
     python -m bench.accuracy bbbp --split random --split_seeds 0 1 2 --peer .venv-peer/bin/chemprop
     python -m bench.accuracy bbbp --split scaffold --seeds 0 1 2 --peer .venv-peer/bin/chemprop
 
-Writes bench/results/accuracy-<data>-<split>.json. Two threads. The peer is chemprop 2.3.1 with its defaults
-(`pip install chemprop==2.3.1` into an environment of its own), 50 epochs on solubility, 30 on bbbp.
+Writes bench/results/accuracy-<data>-<split>.json; a row replaces the one of the same answerer, split and seed.
+The peer is chemprop 2.3.1 with its defaults (`pip install chemprop==2.3.1` into an environment of its own), 50 epochs
+on solubility, 30 on bbbp.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import csv
 import json
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -32,6 +32,7 @@ from pipeline.split import SIDES, TEST, TRAIN, VALIDATION
 from pipeline.store import Store
 
 ROOT = Path(__file__).parent.parent
+WHO = ("graphline", "chemprop", "forest")
 EPOCHS = {"solubility": 50, "bbbp": 30}
 
 
@@ -41,7 +42,8 @@ def main() -> None:
     parser.add_argument("--split")
     parser.add_argument("--split_seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--peer", help="chemprop's program")
+    parser.add_argument("--who", nargs="+", choices=WHO, default=list(WHO))
+    parser.add_argument("--peer", default="chemprop", help="chemprop's program")
     parser.add_argument("--side", choices=SIDES, default="test", help="validation: for choosing settings")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="training settings")
     arguments = parser.parse_args()
@@ -60,19 +62,20 @@ def compare(store: Store, arguments: argparse.Namespace, split_seed: int, folder
     """Train ours and the peer in turn on one split, seed by seed; the forest once."""
     side = SIDES.index(arguments.side)
     rows = []
+    target = store.schema.targets[0].name
     for seed in arguments.seeds:
-        started = time.monotonic()
-        ours = train_ours(store, side, seed, arguments.set, folder / f"ours-{seed}")
-        rows.append(row(store, side, "graphline", split_seed, seed, ours, time.monotonic() - started))
-        if arguments.peer:
+        for who in arguments.who:
             started = time.monotonic()
-            theirs = train_peer(store, side, seed, EPOCHS[arguments.data], arguments.peer, folder / f"peer-{seed}")
-            rows.append(row(store, side, "chemprop", split_seed, seed, theirs, time.monotonic() - started))
-    if arguments.peer:
-        started = time.monotonic()
-        made = fit_store_baselines(store, side).answers["forest"]
-        forest = made[store.schema.targets[0].name][SIDES[side]]
-        rows.append(row(store, side, "forest", split_seed, 0, forest, time.monotonic() - started))
+            if who == "graphline":
+                answers = train_ours(store, side, seed, arguments.set, folder / f"ours-{seed}")
+            elif who == "chemprop":
+                epochs = EPOCHS[arguments.data]
+                answers = train_peer(store, side, seed, epochs, arguments.peer, folder / f"peer-{seed}")
+            elif seed == arguments.seeds[0]:  # it has no seed worth varying
+                answers = fit_store_baselines(store, side)[0]["forest"][target]
+            else:
+                continue
+            rows.append(row(store, side, who, split_seed, seed, answers, time.monotonic() - started))
     return rows
 
 
@@ -140,28 +143,24 @@ def train_peer(store: Store, side: int, seed: int, epochs: int, program: str, fo
 
 
 def report(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
-    """Print mean and spread per answerer; keep them with machine, versions and commit."""
+    """Print mean and spread per answerer; keep test results with machine, versions and commit."""
     metric = "rmse" if "rmse" in rows[0] else "roc_auc"
+    for found in rows:
+        found |= {"commit": commit(ROOT), "settings": arguments.set if found["who"] == "graphline" else []}
+    path = ROOT / "bench" / "results" / f"accuracy-{arguments.data}-{arguments.split or 'given'}.json"
+    if arguments.side == "test" and path.exists():
+        new = {(row["who"], row["split_seed"], row["seed"]) for row in rows}
+        old = json.loads(path.read_text())["rows"]
+        rows = [row for row in old if (row["who"], row["split_seed"], row["seed"]) not in new] + rows
     summary = {}
     for who in dict.fromkeys(row["who"] for row in rows):
         values = [row[metric] for row in rows if row["who"] == who]
         summary[who] = {"mean": statistics.mean(values), "min": min(values), "max": max(values), "n": len(values)}
         print(f"{who:10} {metric} mean {summary[who]['mean']:.4f}  ({min(values):.4f} to {max(values):.4f})")
-    facts = {
-        "command": " ".join(["python -m bench.accuracy", *sys.argv[1:]]),
-        "side": arguments.side,
-        "metric": metric,
-        "summary": summary,
-        "rows": rows,
-        "environment": environment(),
-        "commit": commit(ROOT),
-    }
     if arguments.side == "test":
-        folder = ROOT / "bench" / "results"
-        folder.mkdir(exist_ok=True)
-        (folder / f"accuracy-{arguments.data}-{arguments.split or 'given'}.json").write_text(
-            json.dumps(facts, indent=1)
-        )
+        path.parent.mkdir(exist_ok=True)
+        facts = {"metric": metric, "summary": summary, "rows": rows, "environment": environment()}
+        path.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":

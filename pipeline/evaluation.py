@@ -28,7 +28,6 @@ from pipeline.split import SIDES, TEST, TRAIN
 from pipeline.verdict import Verdict, judge
 
 if TYPE_CHECKING:
-    from pipeline.baselines import Baselines
     from pipeline.store import Store
 
 MODEL = "model"
@@ -42,11 +41,11 @@ def answer_columns(target: Target, who: str = "") -> list[str]:
     return [f"{stem}={name}" for name in target.classes] if target.kind == "multiclass" else [stem]
 
 
-def read_answers(path: Path, schema: Schema) -> list[Array]:
+def read_answers(path: Path, schema: Schema) -> dict[str, Array]:
     """Read what the bundle answered.
 
     Returns:
-        Per target (n,) or, multi-class, (n, K): original units and probabilities.
+        By target (n,) or, multi-class, (n, K): original units and probabilities.
 
     Raises:
         ExportError: if the bundle refuses a row that the store holds.
@@ -58,10 +57,10 @@ def read_answers(path: Path, schema: Schema) -> list[Array]:
         raise ExportError(
             f"the bundle refuses {int(refused.sum())} of {len(table)} rows that are in the store: {codes}."
         )
-    answers = []
+    answers = {}
     for target in schema.targets:
         values = table[answer_columns(target)].to_numpy(dtype=np.float64)
-        answers.append(values if target.kind == "multiclass" else values[:, 0])
+        answers[target.name] = values if target.kind == "multiclass" else values[:, 0]
     return answers
 
 
@@ -116,13 +115,14 @@ def build_table(
     row: NDArray[np.integer],
     ids: Sequence[str] | None,
     y: NDArray[np.float32],
-    who: Mapping[str, list[Array]],
+    who: Mapping[str, Mapping[str, Array]],
 ) -> pd.DataFrame:
     """Put labels and answers beside each other.
 
     Args:
         y: (n, T) labels on the trained scale.
-        who: per answerer, its answers as `read_answers` returns them.
+        who: answerer -> target -> its answers in original units, as `read_answers` returns them; a baseline may
+            leave targets out.
     """
     columns: dict[str, Any] = {"row": row}
     if ids is not None:
@@ -130,9 +130,9 @@ def build_table(
     for t, target in enumerate(schema.targets):
         columns[target.name] = _labels_for_people(target, y[:, t])
         for name, answers in who.items():
-            values = answers[t].reshape(len(row), -1)
-            for c, column in enumerate(answer_columns(target, name)):
-                columns[column] = values[:, c]
+            if target.name in answers:
+                values = answers[target.name].reshape(len(row), -1)
+                columns |= {column: values[:, c] for c, column in enumerate(answer_columns(target, name))}
     return pd.DataFrame(columns)
 
 
@@ -165,8 +165,12 @@ def answerers(table: pd.DataFrame, target: Target) -> list[str]:
     return [name for name in names if answer_columns(target, name)[0] in table.columns]
 
 
-def fit_store_baselines(store: Store, side: int) -> Baselines:
-    """Fit the graph-blind baselines on the training side of a store and let them answer another side."""
+def fit_store_baselines(store: Store, side: int) -> tuple[dict[str, dict[str, Array]], dict[str, Any]]:
+    """Fit the graph-blind baselines on the training side of a store and let them answer another side.
+
+    Returns:
+        Baseline -> target -> answers in original units, and how the baselines were made.
+    """
     from pipeline.baselines import Inputs, fit_baselines
     from pipeline.graph import pack
 
@@ -177,10 +181,16 @@ def fit_store_baselines(store: Store, side: int) -> Baselines:
             return Inputs(y=y, u=u, smiles=store.ids(chosen))
         return Inputs(y=y, u=u, graphs=pack([store.graph(int(i)) for i in chosen]))
 
-    return fit_baselines(store.schema, inputs(TRAIN), {SIDES[side]: inputs(side)})
+    made = fit_baselines(store.schema, inputs(TRAIN), {SIDES[side]: inputs(side)})
+    targets = {target.name: target for target in store.schema.targets}
+    answers = {
+        kind: {name: from_trained_scale(targets[name], sides[SIDES[side]]) for name, sides in by_target.items()}
+        for kind, by_target in made.answers.items()
+    }
+    return answers, made.report
 
 
-def choose_thresholds(schema: Schema, y: NDArray[np.float32], answers: list[Array]) -> dict[str, float]:
+def choose_thresholds(schema: Schema, y: NDArray[np.float32], answers: Mapping[str, Array]) -> dict[str, float]:
     """Choose the threshold of each binary target on the validation side.
 
     Args:
@@ -188,7 +198,7 @@ def choose_thresholds(schema: Schema, y: NDArray[np.float32], answers: list[Arra
         answers: what the bundle answers for them.
     """
     return {
-        target.name: choose_threshold(y[:, t], answers[t])
+        target.name: choose_threshold(y[:, t], answers[target.name])
         for t, target in enumerate(schema.targets)
         if target.kind == "binary"
     }

@@ -208,7 +208,7 @@ def _scroll(inner: str, label: str) -> Html:
 def _is_number(value: object) -> bool:
     """Is it a number, or text such as `0.58`, `0.58 [0.52, 0.65]` or the dash of a missing one?"""
     if isinstance(value, str):
-        return re.match(r"^[-−]?\d[\d.,]*( \[.*\])?$|^–$", value) is not None
+        return re.match(r"^[-−]?\d[\d.,]*(e[-+]?\d+)?( \[.*\])?$|^–$", value) is not None
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -35,7 +35,7 @@ class NetworkConfig:
     network: Literal["dmpnn", "gine", "gin", "gcn", "sage", "gatv2"] = "dmpnn"
     hidden_dim: int = 128
     num_layers: int = 4
-    readout: Literal["mean", "sum", "max", "attention"] = "mean"
+    readout: Literal["mean", "sum", "max", "attention"] = "sum"
     dropout: float = 0.0
     class_path: str | None = field(default=None, metadata={"dotted": "model"})
     init_args: Mapping[str, Any] = field(default_factory=dict, metadata={"dotted": "model"})

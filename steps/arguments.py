@@ -141,8 +141,8 @@ def explain(message: str, known: Sequence[str]) -> str:
 def _unknown(flag: str, known: Sequence[str]) -> str:
     if not flag.startswith("--"):
         return f"'{flag}' follows no flag; write --name value."
-    near = difflib.get_close_matches(flag, known, n=3)
-    return f"{flag}: there is no such parameter" + (f"; did you mean {', '.join(near)}?" if near else ".")
+    near = difflib.get_close_matches(flag, known, n=1)
+    return f"{flag}: there is no such parameter" + (f"; did you mean {near[0]}?" if near else ".")
 
 
 def _words(types: str) -> str:

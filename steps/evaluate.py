@@ -23,7 +23,6 @@ from steps.command import run, say
 from steps.train import open_prepared
 
 if TYPE_CHECKING:
-    from pipeline.baselines import Baselines
     from pipeline.parity import ParityReport
     from pipeline.store import Store
 
@@ -91,8 +90,8 @@ def main(argv: Sequence[str]) -> None:
             store.arrays.y[validation],
             answer(store, validation, folder, Path(temporary) / "validation.parquet"),
         )
-        baselines = fit_store_baselines(store, TEST)
-        who = {MODEL: answer(store, test, folder, Path(temporary) / "test.parquet")} | in_units(store, baselines)
+        baselines, how = fit_store_baselines(store, TEST)
+        who = {MODEL: answer(store, test, folder, Path(temporary) / "test.parquet")} | baselines
         table = build_table(
             schema, store.rows[test], store.ids(test) if share_rows else None, store.arrays.y[test], who
         )
@@ -110,7 +109,7 @@ def main(argv: Sequence[str]) -> None:
             parity=parity,
             digests={"bundle": digest, "store": store.digest, "data": store.manifest["source"]["digest"]},
             environment={"commit": code} | environment(),
-            forest_note="Forest: {trees} trees on {columns} graph-blind columns.".format(**baselines.report),
+            forest_note="Forest: {trees} trees on {columns} graph-blind columns.".format(**how),
         )
         page = folder.with_name(f"{folder.name}.card.html")
         page.write_text(build_card(card), encoding="utf-8")
@@ -177,7 +176,7 @@ def export(
     return parity, build_bundle(folder, onnx, schema, example, {"graphline.store": store.digest}), example
 
 
-def answer(store: Store, indices: Any, folder: Path, path: Path) -> list[Any]:
+def answer(store: Store, indices: Any, folder: Path, path: Path) -> dict[str, Any]:
     """What the bundle answers for graphs of the store, asked in a process of its own as a client would."""
     from pipeline.evaluation import build_requests, read_answers
     from pipeline.scoring import score_file
@@ -186,18 +185,6 @@ def answer(store: Store, indices: Any, folder: Path, path: Path) -> list[Any]:
     out = path.with_suffix(".answers.parquet")
     score_file(folder, path, out)
     return read_answers(out, store.schema)
-
-
-def in_units(store: Store, baselines: Baselines) -> dict[str, list[Any]]:
-    """Answers of the baselines in original units, per target as the prediction table takes them."""
-    from pipeline.evaluation import from_trained_scale
-    from pipeline.split import SIDES, TEST
-
-    return {
-        kind: [from_trained_scale(target, answers[target.name][SIDES[TEST]]) for target in store.schema.targets]
-        for kind, answers in baselines.answers.items()
-        if all(target.name in answers for target in store.schema.targets)
-    }
 
 
 if __name__ == "__main__":

@@ -121,10 +121,10 @@ def test_one_class_and_one_row():
     ElementTree.fromstring(parity_plot(NUMBER, [3.0], [3.0]))
 
 
-def test_a_hundred_classes():
-    target = Target("k", "multiclass", classes=tuple(f"class number {k}" for k in range(100)))
-    y = np.arange(100.0)
-    for svg in (confusion_plot(target, y, np.eye(100)), roc_plot(target, y, {"model": np.eye(100)})):
+def test_many_classes():
+    target = Target("k", "multiclass", classes=tuple(f"class number {k}" for k in range(40)))
+    y = np.arange(40.0)
+    for svg in (confusion_plot(target, y, np.eye(40)), roc_plot(target, y, {"model": np.eye(40)})):
         ElementTree.fromstring(svg)
 
 

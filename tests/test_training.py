@@ -15,6 +15,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 from pipeline.errors import ConfigError, PipelineError, StoreError, TrainingError
 from pipeline.graph import Graph, pack
+from pipeline.loader import gather
 from pipeline.losses import TargetLoss, balance_classes
 from pipeline.network import INPUTS, build_network
 from pipeline.schema import Column, Schema, Target
@@ -210,8 +211,6 @@ def test_the_best_networks_come_back(store, tmp_path):
     for network, member in zip(networks, report.members, strict=True):
         assert not network.training
         module = GraphModule(network, store.schema, SMALL, 0)
-        from pipeline.loader import gather
-
         batch = gather(store, store.indices(VALIDATION))
         with torch.no_grad():
             sums, counts = module.loss(network.head, network(*(batch[name] for name in INPUTS)), batch["y"])
@@ -245,10 +244,10 @@ def test_callers_random_numbers_are_left_alone(store, tmp_path):
 
 @pytest.mark.parametrize("network", ["dmpnn", "gatv2"])
 def test_it_learns(store, tmp_path, network):
-    config = dataclasses.replace(SMALL, network=network, max_epochs=30)
+    config = dataclasses.replace(SMALL, network=network, max_epochs=25)
     curve = train(store, config, tmp_path).members[0].curve
-    print([(r["train/loss"], r["val/length/rmse"]) for r in curve])
-    assert curve[-1]["train/loss"] < 0.15 * curve[0]["train/loss"]
+    assert curve[-1]["train/loss"] < 0.65 * curve[0]["train/loss"]
+    assert curve[-1]["val/has O/log_loss"] < 0.3  # chance: 0.69
 
 
 def test_early_stopping_ends_training(store, tmp_path):
