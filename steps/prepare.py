@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
         step.set_tags({KEY: key, NAME: source.name})
         from tqdm import tqdm
 
-        with tqdm(unit=" rows", desc="prepare", leave=False, mininterval=0.5) as bar:
+        with tqdm(unit=" rows", desc="prepare", leave=False, disable=None) as bar:
             store = build_store(config, source, folder, digest, bar.update)
         report = store.manifest["source"]
         for line in describe(store, report):

@@ -6,6 +6,7 @@ Reads the store of `prepare_run`, writes `.graphline/checkpoints/<key>`, logs cu
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,7 +140,9 @@ def fit(step: StepRun, store: Store, arguments: TrainArguments, folder: Path) ->
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     step.set_tags({f"graphline.environment.{name}": value for name, value in environment().items()})
     logger = MLFlowLogger(tracking_uri=mlflow.get_tracking_uri(), run_id=step.run_id)
-    options = {"enable_progress_bar": True, "callbacks": [TQDMProgressBar(refresh_rate=20)]} | arguments.trainer
+    options = arguments.trainer
+    if sys.stderr.isatty():  # in a log file a bar is only noise
+        options = {"enable_progress_bar": True, "callbacks": [TQDMProgressBar(refresh_rate=20)]} | options
     report = train(store, arguments.config, folder, logger, options, arguments.resume)
     if rank_zero_only.rank != 0:
         raise SystemExit(0)  # only one process writes the run's end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import http.client
+import io
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.conftest import ROOT
@@ -172,16 +174,23 @@ ROWS = ["CCO", "nonsense", "c1ccccc1O", None, ""]
 CODES = [None, "invalid_smiles", None, "missing", "missing"]
 
 
-@pytest.mark.parametrize("form", ["records", "split", "inputs", "csv"])
+def parquet(columns):
+    buffer = io.BytesIO()
+    pd.DataFrame(columns).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", ["records", "split", "inputs", "csv", "parquet"])
 def test_every_format_is_answered_row_by_row(port, form):
     body = {
         "records": {"dataframe_records": [{"smiles": smiles, "extra": 1} for smiles in ROWS]},
         "split": {"dataframe_split": {"columns": ["smiles"], "data": [[smiles] for smiles in ROWS]}},
         "inputs": {"inputs": {"smiles": ROWS}},
         "csv": "n,smiles\n" + "".join(f"{n},{smiles or ''}\n" for n, smiles in enumerate(ROWS)),
+        "parquet": parquet({"smiles": ROWS}),
     }[form]
-    kind = "text/csv" if form == "csv" else "application/json"
-    status, text = ask(port, "POST", "/invocations", body if form == "csv" else json.dumps(body), kind)
+    kind = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}.get(form, "application/json")
+    status, text = ask(port, "POST", "/invocations", json.dumps(body) if isinstance(body, dict) else body, kind)
     assert status == 200, text
     answers = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))["predictions"]
     assert [answer["error"] for answer in answers] == CODES
