@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DataError, RowError, SplitError
 from pipeline.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS
-from pipeline.graph import GraphChunk
+from pipeline.graph import select
 from pipeline.graphtable import open_graph_tables
 from pipeline.labels import LabelScan, merge_replicates, parse_labels
 from pipeline.parts import Keys, Part, graph_parts, molecule_parts
 from pipeline.schema import Column, Limits, Schema, Target
-from pipeline.source import PrepareConfig, Source, names, per_target
+from pipeline.source import PrepareConfig, Source, names, per_target, split_columns
 from pipeline.split import NO_SIDE, TRAIN, parse_sides, parse_times, split_graphs
 from pipeline.spool import Spool
 from pipeline.table import Rows, find_smiles_column, open_table, parse_numbers, read_rows
@@ -64,7 +64,7 @@ def open_source(config: PrepareConfig, source: Source) -> Opened:
         )
     limits = Limits(max_nodes=config.max_nodes, max_edges=config.max_edges)
     features = names(config.features)
-    side_column, extra = _side_columns(source, config)
+    side_column, extra = split_columns(source, config)
     asked = (*source.targets, *features, *extra)
     graph_columns = tuple(Column(name=name, kind="numeric") for name in features)
     if source.kind == "graph":
@@ -75,7 +75,7 @@ def open_source(config: PrepareConfig, source: Source) -> Opened:
             categorical=names(config.categorical),
             targets=source.targets,
         )
-        _require(asked, tables.columns, source.path)
+        _require(asked, tables.columns, source, side_column)
         targets = _settle_targets(config, source, read_rows(tables.graphs, source.targets), tables.graphs.decimal)
         schema = Schema(
             name=source.name,
@@ -96,7 +96,7 @@ def open_source(config: PrepareConfig, source: Source) -> Opened:
             "directed=, numeric= and categorical= are for folders of graph tables; molecules fix their own."
         )
     table = open_table(source.path)
-    _require(asked, table.columns, source.path)
+    _require(asked, table.columns, source, side_column)
     smiles = find_smiles_column(table, source.smiles)
     targets = _settle_targets(config, source, read_rows(table, source.targets), table.decimal)
     schema = Schema(
@@ -127,6 +127,7 @@ class Collected(NamedTuple):
     rows_read: int
     left: Counter[str]  # rows that went to the quarantine, by code
     labels_left: Counter[str]  # labels that became missing while their row stayed, by code
+    bounds: int  # labels like `>10` that were taken as 10
 
 
 def collect(
@@ -142,10 +143,12 @@ def collect(
     columns: dict[str, list[NDArray[Any]]] = {}
     left: Counter[str] = Counter()
     labels_left: Counter[str] = Counter()
-    rows_read = 0
+    rows_read = bounds = 0
+    first = ""
     for part in opened.parts():
         rows_read += len(part.rows.number)
         table = _read_part(part, opened, config)
+        bounds += table.bounds
         for position, error in sorted(table.errors.items()):
             if config.on_error == "fail":
                 raise DataError(
@@ -153,6 +156,7 @@ def collect(
                     "Mend the row, or pass on_error=skip."
                 )
             (left if position in table.leaving else labels_left)[error.code] += 1
+            first = first or f"row {part.rows.number[position]}: {error.detail}"
             writer.writerow([part.rows.number[position], part.ids[position], error.code, error.detail])
         keep = ~np.isin(part.good, list(table.leaving)) if table.leaving else np.ones(len(part.good), dtype=bool)
         good = part.good[keep]
@@ -160,7 +164,7 @@ def collect(
             u=table.u[part.good], y=np.empty((len(part.good), 0), dtype=np.float32)
         )  # labels are settled later, when replicates are merged
         if keep.any():
-            spool.append(_take(chunk, keep), [str(part.ids[position]) for position in good])
+            spool.append(select(chunk, keep), [str(part.ids[position]) for position in good])
             found = {
                 "identity": _mix(part.identity[keep], table.u[good]),
                 "group": part.group[keep],
@@ -175,9 +179,9 @@ def collect(
         progress(len(part.rows.number))
     if not columns:
         reasons = ", ".join(f"{count} {code}" for code, count in left.most_common()) or "it has no rows"
-        raise DataError(f"{opened.source.path}: no usable row ({reasons}). See the row's reason and mend the file.")
+        raise DataError(f"{opened.source.path}: no usable row ({reasons}); {first or 'bring some'}.")
     joined = {key: np.concatenate(values) for key, values in columns.items()}
-    return Collected(**joined, rows_read=rows_read, left=left, labels_left=labels_left)
+    return Collected(**joined, rows_read=rows_read, left=left, labels_left=labels_left, bounds=bounds)
 
 
 class Settled(NamedTuple):
@@ -186,7 +190,7 @@ class Settled(NamedTuple):
     keep: NDArray[np.bool_]  # (G,)
     y: NDArray[np.float32]  # (G, T)
     side: NDArray[np.int8]  # (G,)
-    conflicts: NDArray[np.bool_]  # (G,)
+    conflicts: NDArray[np.bool_]  # (G,) rows of which a class label left, because equal graphs contradict it
     report: dict[str, Any]
 
 
@@ -227,20 +231,23 @@ def settle(found: Collected, opened: Opened, config: PrepareConfig) -> Settled:
                 f"target '{target.name}' has {len(values)} labels in training that do not vary; "
                 "pass another split= or split_seed=, or bring more rows."
             )
+    lost = ~np.isnan(found.y) & np.isnan(replicates.y)  # (G, T)
     report = {
         "rows": found.rows_read,
         "graphs": int(keep.sum()),
         "quarantined": dict(found.left) | _some("conflicting_labels", int(replicates.conflicts.sum())),
-        "labels_left": dict(found.labels_left),
+        "labels_left": dict(found.labels_left)
+        | _some("conflicting_labels", int(np.count_nonzero(lost[~replicates.conflicts]))),
+        "bounds": found.bounds,
         "replicates": replicates.report,
         "split": {"method": opened.source.split, "seed": config.split_seed} | split.report,
         "built_in": opened.source.recipe,
     }
-    return Settled(keep, replicates.y, side, replicates.conflicts, report)
+    return Settled(keep, replicates.y, side, np.asarray(lost.any(axis=1)), report)
 
 
 def quarantine_conflicts(found: Collected, settled: Settled, spool: Spool, quarantine: TextIO) -> None:
-    """Add the rows that left because equal graphs carry unequal class labels."""
+    """Add the rows that lost a label because equal graphs carry unequal class labels."""
     if not settled.conflicts.any():
         return
     writer = csv.writer(quarantine)
@@ -304,6 +311,7 @@ class _PartTable(NamedTuple):
     time: Floats  # (B,)
     errors: dict[int, RowError]
     leaving: set[int]  # the rows that cannot stay
+    bounds: int  # labels like `>10` that were taken as 10
 
 
 def _read_part(part: Part, opened: Opened, config: PrepareConfig) -> _PartTable:
@@ -313,9 +321,11 @@ def _read_part(part: Part, opened: Opened, config: PrepareConfig) -> _PartTable:
     leaving = set(errors)
     y = np.full((size, len(schema.targets)), np.nan, dtype=np.float32)
     label_errors: dict[int, RowError] = {}
+    bounds = 0
     for t, target in enumerate(schema.targets):
         labels = parse_labels(part.rows.values[target.name], target, decimal=opened.decimal, censored=config.censored)
         y[:, t] = labels.y
+        bounds += labels.censored if config.censored == "bound" else 0
         label_errors |= {position: error for position, error in labels.errors.items() if position not in leaving}
     for position in np.flatnonzero(np.isnan(y).all(axis=1)):
         if position not in leaving:
@@ -344,7 +354,7 @@ def _read_part(part: Part, opened: Opened, config: PrepareConfig) -> _PartTable:
             detail = f"column '{config.time_column}' holds no number or ISO date"
             errors.setdefault(int(position), RowError("no_split", detail))
             leaving.add(int(position))
-    return _PartTable(y, u, given, time, errors, leaving)
+    return _PartTable(y, u, given, time, errors, leaving, bounds)
 
 
 def _settle_targets(config: PrepareConfig, source: Source, rows: Iterator[Rows], decimal: str) -> tuple[Target, ...]:
@@ -362,20 +372,16 @@ def _settle_targets(config: PrepareConfig, source: Source, rows: Iterator[Rows],
     )
 
 
-def _side_columns(source: Source, config: PrepareConfig) -> tuple[str | None, tuple[str, ...]]:
-    """The column that names the sides, and the columns to read for the split."""
-    if source.split in ("random", "scaffold"):
-        return None, ()
-    if source.split == "time":
-        return None, (str(config.time_column),)
-    column = "split" if source.split == "given" else source.split
-    return column, (column,)
-
-
-def _require(asked: tuple[str, ...], columns: tuple[str, ...], path: Path) -> None:
+def _require(asked: tuple[str, ...], columns: tuple[str, ...], source: Source, side_column: str | None) -> None:
     missing = [name for name in asked if name not in columns]
+    if missing == [side_column]:
+        raise DataError(
+            f"{source.path}: split={source.split} needs a column '{side_column}'; pass split=random, scaffold, time "
+            f"or one of the columns {', '.join(columns)}."
+        )
     if missing:
-        raise DataError(f"{path}: no column {', '.join(map(repr, missing))}. The columns are {', '.join(columns)}.")
+        named = ", ".join(map(repr, missing))
+        raise DataError(f"{source.path}: no column {named}. The columns are {', '.join(columns)}.")
 
 
 def _mix(keys: Keys, u: NDArray[np.float32]) -> Keys:
@@ -385,25 +391,6 @@ def _mix(keys: Keys, u: NDArray[np.float32]) -> Keys:
         bits = np.ascontiguousarray(u[:, c] + 0.0).view(np.uint32).astype(np.uint64)  # + 0.0: -0 is 0
         mixed = (mixed ^ bits[:, None]) * np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing, Knuth vol. 3, 6.4
     return mixed
-
-
-def _take(chunk: GraphChunk, keep: NDArray[np.bool_]) -> GraphChunk:
-    """The graphs of a chunk that stay."""
-    if keep.all():
-        return chunk
-    num_nodes, num_edges = np.diff(chunk.node_ptr), np.diff(chunk.edge_ptr)
-    nodes, edges = np.repeat(keep, num_nodes), np.repeat(keep, num_edges)
-    return GraphChunk(
-        node_ptr=np.concatenate([[0], np.cumsum(num_nodes[keep])]).astype(np.int64),
-        edge_ptr=np.concatenate([[0], np.cumsum(num_edges[keep])]).astype(np.int64),
-        x=chunk.x[nodes],
-        x_float=chunk.x_float[nodes],
-        edge_index=chunk.edge_index[:, edges],
-        edge_attr=chunk.edge_attr[edges],
-        edge_float=chunk.edge_float[edges],
-        u=chunk.u[keep],
-        y=chunk.y[keep],
-    )
 
 
 def _some(name: str, count: int) -> dict[str, int]:

@@ -126,6 +126,29 @@ def unpack(chunk: GraphChunk, g: int) -> Graph:
     )
 
 
+def select(chunk: GraphChunk, keep: NDArray[np.bool_]) -> GraphChunk:
+    """The graphs of a chunk that are kept, in order.
+
+    Args:
+        keep: (G,).
+    """
+    if keep.all():
+        return chunk
+    num_nodes, num_edges = np.diff(chunk.node_ptr), np.diff(chunk.edge_ptr)
+    nodes, edges = np.repeat(keep, num_nodes), np.repeat(keep, num_edges)
+    return GraphChunk(
+        node_ptr=_pointers(num_nodes[keep]),
+        edge_ptr=_pointers(num_edges[keep]),
+        x=chunk.x[nodes],
+        x_float=chunk.x_float[nodes],
+        edge_index=chunk.edge_index[:, edges],
+        edge_attr=chunk.edge_attr[edges],
+        edge_float=chunk.edge_float[edges],
+        u=chunk.u[keep],
+        y=chunk.y[keep],
+    )
+
+
 def batch_of(chunk: GraphChunk, *, directed: bool = False) -> GraphBatch:
     """Turn packed graphs into one batch: node ids move behind those of the graphs before."""
     num_nodes = np.diff(chunk.node_ptr)
@@ -159,7 +182,7 @@ def reverse_edges(num_edges: int, *, directed: bool) -> Ints:
     return np.arange(num_edges, dtype=np.int64) ^ 1
 
 
-def _pointers(sizes: Sequence[int]) -> Ints:
+def _pointers(sizes: Sequence[int] | Ints) -> Ints:
     pointers = np.zeros(len(sizes) + 1, dtype=np.int64)
     np.cumsum(sizes, out=pointers[1:])
     return pointers

@@ -62,6 +62,7 @@ def count_rows(report: Mapping[str, Any]) -> dict[str, int]:
     counts |= {"left out: no side": without} if without else {}
     counts["graphs used"] = report["graphs"]
     counts |= {f"labels left out: {code}": count for code, count in report["labels_left"].items()}
+    counts |= {"labels taken at their bound": report["bounds"]} if report.get("bounds") else {}
     return counts
 
 

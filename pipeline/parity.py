@@ -295,14 +295,16 @@ def _compare(expected: Arrays, found: Arrays, schema: Schema, scale: NDArray[np.
         spread = scale[columns].astype(np.float64)
         for name in expected:
             a, b = (side[name][:, columns].astype(np.float64) for side in (expected, found))
-            value = np.abs(expected["prediction"][:, columns].astype(np.float64))
-            unit = np.maximum(spread, value)
+            value = expected["prediction"][:, columns].astype(np.float64)
+            size = np.maximum(np.abs(value), a)  # members that lie far apart spread by more than their mean
+            unit = np.maximum(spread, size)
             if target.affine is not None:
+                trained = _to_trained(value, target.affine)
+                unit = np.maximum(spread, np.abs(trained))
                 if name == "prediction":
-                    a, b = (_to_trained(side, target.affine) for side in (a, b))
-                    unit = np.maximum(spread, np.abs(a))
+                    a, b = trained, _to_trained(b, target.affine)
                 else:  # a difference d on the trained scale is a factor 10^d, about 1 + d · ln 10
-                    unit = value * np.maximum(1.0, spread * math.log(10))
+                    unit = size * np.maximum(1.0, unit * math.log(10))
             difference = _largest(a, b, unit)
             if difference > worst[1]:
                 worst = (f"{target.name} ({name})", difference)
@@ -310,8 +312,9 @@ def _compare(expected: Arrays, found: Arrays, schema: Schema, scale: NDArray[np.
 
 
 def _to_trained(values: NDArray[np.float64], affine: tuple[float, float]) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(affine[0] * np.log10(values) + affine[1])
+    # beyond float32's range there is no digit to compare
+    floats = np.finfo(np.float32)
+    return np.asarray(affine[0] * np.log10(np.clip(values, floats.tiny, floats.max)) + affine[1])
 
 
 def _largest(a: NDArray[np.float64], b: NDArray[np.float64], unit: NDArray[np.float64]) -> float:

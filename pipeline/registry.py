@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -122,16 +123,20 @@ def newest_candidate(name: str | None) -> str:
 
 
 def fetch_model(uri: str, folder: Path) -> Path:
-    """Download a model by any MLflow model URI or path.
+    """Download a model by any MLflow model URI or path into `folder`, which holds nothing else.
 
     Raises:
         RegistryError: if nothing is there.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+        got = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+        if not {path.name for path in got.iterdir()} - set(bundle.UNSIGNED):  # a store may list gone bytes as none
+            raise FileNotFoundError("its files are gone")
     except (MlflowException, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise RegistryError(f"model={uri}: cannot be fetched from {mlflow.get_tracking_uri()} ({reason}).") from None
+    return got
 
 
 def fetch_bundle(version: ModelVersion, folder: Path) -> Path:
@@ -155,19 +160,11 @@ def release(name: str, candidate: ModelVersion, folder: Path, *, reason: str, us
     client = MlflowClient()
     digest = bundle.verify(folder)
     _ensure_model(client, name, f"Releases of {name}: `champion` is live, `previous` is what a rollback returns to.")
-    run = client.create_run(
-        _release_experiment(client, name), run_name=f"release of {candidate.name} {candidate.version}"
-    )
-    run_id = run.info.run_id
-    client.log_artifacts(run_id, str(folder), "bundle")
-    with tempfile.TemporaryDirectory() as temporary:
-        copied = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="bundle", dst_path=temporary)
-        if bundle.verify(Path(copied)) != digest:
-            raise RegistryError(f"{name}: the copy of {candidate.name} version {candidate.version} came out different.")
+    run = _copy_bytes(client, name, candidate, folder, digest)
     version = client.create_model_version(
         name,
         f"{run.info.artifact_uri}/bundle",
-        run_id=run_id,
+        run_id=run.info.run_id,
         tags={
             DIGEST: digest,
             CANDIDATE: f"{candidate.name}/{candidate.version}",
@@ -178,12 +175,32 @@ def release(name: str, candidate: ModelVersion, folder: Path, *, reason: str, us
         },
         description=candidate.description,
     )
-    client.set_terminated(run_id, "FINISHED")
     aliases = client.get_registered_model(name).aliases
     if CHAMPION in aliases:
         client.set_registered_model_alias(name, PREVIOUS, aliases[CHAMPION])
     client.set_registered_model_alias(name, CHAMPION, version.version)
     return describe(version)
+
+
+def _copy_bytes(client: MlflowClient, name: str, candidate: ModelVersion, folder: Path, digest: str) -> Run:
+    """Upload a bundle to a run of `<name>-releases` and read it back."""
+    title = f"release of {candidate.name} {candidate.version}"
+    run = client.create_run(_release_experiment(client, name), run_name=title)
+    try:
+        client.log_artifacts(run.info.run_id, str(folder), "bundle")
+        with tempfile.TemporaryDirectory() as temporary:
+            copied = mlflow.artifacts.download_artifacts(
+                run_id=run.info.run_id, artifact_path="bundle", dst_path=temporary
+            )
+            if bundle.verify(Path(copied)) != digest:
+                raise RegistryError(
+                    f"{title}: the copy came out different; see the artifact store of run {run.info.run_id}."
+                )
+    except BaseException:
+        client.set_terminated(run.info.run_id, "FAILED")
+        raise
+    client.set_terminated(run.info.run_id, "FINISHED")
+    return run
 
 
 def rollback(name: str) -> Released:

@@ -7,13 +7,16 @@ import itertools
 import json
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.errors import ConfigError, StoreError
 
 SCHEMA_VERSION = 1
-RESERVED_NAMES = ("error", "error_detail", "warning", "smiles", "nodes", "edges")
+RESERVED_NAMES = ("error", "error_detail", "warning", "smiles", "nodes", "edges", "row", "id")
+ANSWERERS = ("model", "mean", "majority", "forest")
+"""Who answers in the prediction table: the model, and the baselines."""
 
 TargetKind = Literal["regression", "binary", "multiclass"]
 DataKind = Literal["molecule", "graph"]
@@ -130,6 +133,10 @@ class Schema:
         clash = [target.name for target in self.targets if keys.count(target.key) > 1]
         if clash:
             raise ConfigError(f"targets {clash} become one name in metric keys; rename a column.")
+        answers = Counter(column for target in self.targets for column in _answer_columns(target))
+        taken = [column for column, count in answers.items() if count > 1]
+        if taken:
+            raise ConfigError(f"column '{taken[0]}' would hold answers for two targets; rename a target.")
 
     @property
     def slices(self) -> tuple[slice, ...]:
@@ -174,6 +181,13 @@ class Schema:
             values[key] = tuple(Column(**_tuples(one)) for one in values[key])
         values["limits"] = Limits(**values["limits"])
         return cls(**values)
+
+
+def _answer_columns(target: Target) -> list[str]:
+    """Every column that answers for a target, as served and in the prediction table."""
+    stems = [target.name, *(f"{target.name}.{who}" for who in ANSWERERS)]
+    ends = [f"={label}" for label in target.classes] if target.kind == "multiclass" else []
+    return [*stems, f"{target.name}_std", *(f"{stem}{end}" for stem in stems for end in ends)]
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

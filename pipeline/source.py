@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from dataclasses import dataclass, field
@@ -132,9 +133,20 @@ def find_source(config: PrepareConfig, root: Path, work: Path) -> Source:
     )
 
 
+def split_columns(source: Source, config: PrepareConfig) -> tuple[str | None, tuple[str, ...]]:
+    """The column that names the sides, and the columns to read for the split."""
+    if source.split in ("random", "scaffold"):
+        return None, ()
+    if source.split == "time":
+        return None, (str(config.time_column),)
+    column = "split" if source.split == "given" else source.split
+    return column, (column,)
+
+
 def names(text: str | None) -> tuple[str, ...]:
-    """Split a comma-separated parameter into column names."""
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    """Split a comma-separated parameter into column names; quotes keep a name with a comma whole."""
+    parts = next(csv.reader([text or ""], skipinitialspace=True), [])
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def per_target(option: str, text: str | None, targets: tuple[str, ...]) -> dict[str, str | None]:
@@ -148,11 +160,12 @@ def per_target(option: str, text: str | None, targets: tuple[str, ...]) -> dict[
     if not any(text.startswith(f"{target}:") for target in targets):
         return dict.fromkeys(targets, text)
     values: dict[str, str | None] = dict.fromkeys(targets)
-    for part in text.split(","):
-        target, _, value = part.partition(":")
-        if target.strip() not in values:
-            raise ConfigError(f"{option}: '{target.strip()}' is no target; the targets are {', '.join(targets)}.")
-        values[target.strip()] = value.strip()
+    for part in re.split(r",(?=[^,]*:)", text):  # a comma without a target behind it belongs to the text
+        target = next((name for name in targets if part.strip().startswith(f"{name}:")), None)
+        if target is None:
+            named = part.partition(":")[0].strip()
+            raise ConfigError(f"{option}: '{named}' is no target; the targets are {', '.join(targets)}.")
+        values[target] = part.strip().removeprefix(f"{target}:").strip()
     return values
 
 

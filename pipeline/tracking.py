@@ -94,15 +94,19 @@ def check_server() -> None:
     uri = mlflow.get_tracking_uri()
     if not uri.startswith("http"):
         return
-    import requests
-
     try:
-        answer = requests.get(f"{uri.rstrip('/')}/version", timeout=10)
-        version = answer.text.strip() if answer.ok else f"status {answer.status_code}"
-    except requests.RequestException as error:
+        answer = _ask(uri, "/version")
+    except MlflowException as error:
+        reason = type(error.__context__ or error).__name__
         raise RegistryError(
-            f"{uri}: no tracking server answers ({type(error).__name__}). Start it, or mend MLFLOW_TRACKING_URI."
+            f"{uri}: no tracking server answers ({reason}). Start it, or mend MLFLOW_TRACKING_URI."
         ) from None
+    if answer.status_code in (401, 403):
+        raise RegistryError(
+            f"{uri}: the tracking server refuses the login (status {answer.status_code}). "
+            "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        )
+    version = " ".join(answer.text.split())[:40] if answer.ok else f"status {answer.status_code}"
     if not version.startswith("3."):
         raise RegistryError(
             f"{uri}: the tracking server says '{version}'; graphline needs MLflow 3.x. Upgrade the server."
@@ -220,18 +224,23 @@ def user() -> tuple[str, str]:
     """
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
-        import requests
-
-        auth = (os.environ.get("MLFLOW_TRACKING_USERNAME", ""), os.environ.get("MLFLOW_TRACKING_PASSWORD", ""))
         try:
-            answer = requests.get(f"{uri.rstrip('/')}/api/2.0/mlflow/users/current", auth=auth, timeout=10)
+            answer = _ask(uri, "/api/2.0/mlflow/users/current")
             if answer.ok:
                 return str(answer.json()["user"]["username"]), "tracking server login"
-        except (requests.RequestException, KeyError, ValueError):
+        except (MlflowException, KeyError, ValueError):
             pass  # a server without login has no such page
     import getpass
 
     return getpass.getuser(), "system user, unauthenticated"
+
+
+def _ask(uri: str, page: str) -> Any:
+    """GET a page of the tracking server once, with the login and certificates that MLflow itself uses."""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    return http_request(get_default_host_creds(uri), page, "GET", max_retries=0, timeout=10, raise_on_status=False)
 
 
 def _now_ms() -> int:

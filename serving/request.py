@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.answer import answer_columns, class_columns, request_columns
 from pipeline.columns import build_graph, encode
 from pipeline.errors import DataError, RowError
-from pipeline.graph import Graph, GraphChunk, pack
+from pipeline.graph import Graph, GraphChunk, pack, select
 from pipeline.schema import Column, Schema
 
 Objects = NDArray[np.object_]
@@ -136,7 +136,7 @@ def _read_molecules(columns: Mapping[str, Objects], schema: Schema) -> Iterator[
         kept = np.array([int(i) not in errors for i in found.good], dtype=bool)
         errors = errors | found.errors
         good = np.asarray(found.good, dtype=np.int64)
-        chunk = _choose(found.chunk, kept)._replace(u=u[good[kept]]) if kept.any() else None
+        chunk = select(found.chunk, kept)._replace(u=u[good[kept]]) if kept.any() else None
         yield Piece(chunk, good[kept] + start, {start + i: error for i, error in errors.items()})
 
 
@@ -214,25 +214,6 @@ def _spans(sizes: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
         total += size
     if start < len(sizes):
         yield start, len(sizes)
-
-
-def _choose(chunk: GraphChunk, kept: NDArray[np.bool_]) -> GraphChunk:
-    """The graphs of a chunk that are kept."""
-    if kept.all():
-        return chunk
-    num_nodes, num_edges = np.diff(chunk.node_ptr), np.diff(chunk.edge_ptr)
-    nodes, edges = np.repeat(kept, num_nodes), np.repeat(kept, num_edges)
-    return GraphChunk(
-        node_ptr=np.concatenate([[0], np.cumsum(num_nodes[kept])]),
-        edge_ptr=np.concatenate([[0], np.cumsum(num_edges[kept])]),
-        x=chunk.x[nodes],
-        x_float=chunk.x_float[nodes],
-        edge_index=chunk.edge_index[:, edges],
-        edge_attr=chunk.edge_attr[edges],
-        edge_float=chunk.edge_float[edges],
-        u=chunk.u[kept],
-        y=chunk.y[kept],
-    )
 
 
 def _objects(values: pd.Series) -> Objects:

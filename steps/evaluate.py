@@ -60,7 +60,14 @@ def main(argv: Sequence[str]) -> None:
     import mlflow
 
     from pipeline.card import build_card, build_markdown
-    from pipeline.evaluation import MODEL, build_table, choose_thresholds, fit_store_baselines, score_table
+    from pipeline.evaluation import (
+        MODEL,
+        build_table,
+        choose_thresholds,
+        fit_store_baselines,
+        score_table,
+        table_to_json,
+    )
     from pipeline.pages import fill_card
     from pipeline.split import TEST, VALIDATION
     from pipeline.tracking import COMPLETE, KEY, NAME, WORK, fetch_folder, find_newest, find_run, start_step
@@ -115,7 +122,8 @@ def main(argv: Sequence[str]) -> None:
         page.write_text(build_card(card), encoding="utf-8")
 
         step.log_metrics(metrics)
-        mlflow.log_table(table, "predictions.json")
+        mlflow.log_table(table, "predictions.json")  # so that MLflow's pages show it as a table
+        step.log_text(table_to_json(table), "predictions.json")
         step.log_text(json.dumps({"schema": schema.to_json(), "thresholds": thresholds}), "evaluation.json")
         step.log_text(verdict.to_json(), "verdict.json")
         step.log_text(parity.to_json(), "parity.json")
@@ -131,7 +139,7 @@ def main(argv: Sequence[str]) -> None:
                 "graphline.verdict": "passed" if verdict.passed else "failed",
                 "graphline.headline": verdict.headline,
                 "graphline.card": page,
-                "graphline.example": json.dumps({"dataframe_records": example.to_dict("records")[:1]}),
+                "graphline.example": request_text(example, folder),
                 "graphline.data_digest": store.manifest["source"]["digest"],
                 "graphline.commit": code,
             }
@@ -174,6 +182,12 @@ def export(
     example = build_example(store, share_rows)
     shutil.rmtree(folder, ignore_errors=True)  # of an evaluation that never finished
     return parity, build_bundle(folder, onnx, schema, example, {"graphline.store": store.digest}), example
+
+
+def request_text(example: Any, bundle: Path) -> str:
+    """What `curl -d` sends to try the model; a long one stays in its file, because MLflow cuts tags at 8,000 signs."""
+    text = json.dumps({"dataframe_records": example.to_dict("records")[:1]})
+    return text if len(text) <= 2000 else f"@{bundle / 'serving_input_example.json'}"
 
 
 def answer(store: Store, indices: Any, folder: Path, path: Path) -> dict[str, Any]:

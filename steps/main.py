@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str]) -> None:
+    if "--help" in argv:
+        say(str(__doc__))
+        return
     started = time.monotonic()
     mine = route(argv)
     prepare_config = parse_dataclass(PrepareConfig, mine["prepare"], prog="prepare")
@@ -90,7 +94,7 @@ def route(argv: Sequence[str]) -> dict[str, list[str]]:
             known = [name for names in owners.values() for name in names]
             near = difflib.get_close_matches(name, known, n=3) or known
             raise ConfigError(f"no step has a parameter '{name}'; did you mean {', '.join(near)}?")
-        mine[step] += [f"--{name}", value] if value is not None else [f"--{name}"]
+        mine[step].append(f"--{name}" if value is None else f"--{name}={value}")
     return mine
 
 
@@ -108,7 +112,7 @@ def pairs(argv: Sequence[str]) -> list[tuple[str, str | None]]:
     return found
 
 
-FLAGS = ("print_config", "help")
+FLAGS = ("print_config",)
 
 
 def do(parent: StepRun, step: str, key: str, argv: Sequence[str]) -> Run:
@@ -162,7 +166,7 @@ def next_commands(name: str, version: str, evaluated: Run, config: Mapping[str, 
         f"  predict   mlflow run . --env-manager local -e predict -P name={name} -P data=new.csv -P out=answers.csv",
         f'  release   mlflow run . --env-manager local -e promote -P name={name} -P version={version} -P reason="why"',
         f'  serve     mlflow models serve -m "models:/{name}@champion" -p 5001 --env-manager local',
-        f"  ask       curl -s localhost:5001/invocations -H 'Content-Type: application/json' -d '{example}'",
+        f"  ask       curl -s localhost:5001/invocations -H 'Content-Type: application/json' -d {shlex.quote(example)}",
     ]
 
 

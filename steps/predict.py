@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
 
     with start_step("predict", name=config.name) as step, tempfile.TemporaryDirectory() as temporary:
         uri = config.model or newest_candidate(config.name)
-        folder = fetch_model(uri, Path(temporary))
+        folder = fetch_model(uri, Path(temporary) / "bundle")
         report = score_file(folder, Path(config.data), Path(config.out), smiles=config.smiles)
         errors = ", ".join(f"{count} {code}" for code, count in report.errors.items())
         say(f"predict: {report.answered} of {report.rows} rows answered by {uri} (sha256 {report.digest[:12]})")

@@ -70,7 +70,10 @@ def describe(store: Store, report: dict[str, Any]) -> list[str]:
         unit = f" [{target.unit}]" if target.unit else ""
         classes = f": {', '.join(target.classes)}" if target.classes else ""
         positive = f" (positive: {target.classes[1]})" if target.kind == "binary" else ""
-        lines.append(f"target {target.name}{unit} is {target.kind}{classes}{positive}; set it with kind=, positive=")
+        transform = {"p": ", trained as −log10 of mol/L", "log10": ", trained as log10"}.get(target.transform or "", "")
+        options = "kind=, positive=" if target.kind == "binary" else "kind="
+        found = f"{target.kind}{classes}{positive}{transform}"
+        lines.append(f"target {target.name}{unit} is {found}; set it with {options}")
     for kind, columns in (("node", store.schema.node_columns), ("edge", store.schema.edge_columns)):
         if store.schema.data_kind == "graph" and columns:
             lines.append(
@@ -80,6 +83,8 @@ def describe(store: Store, report: dict[str, Any]) -> list[str]:
     for title, counts in (("rows left out", report["quarantined"]), ("labels left out", report["labels_left"])):
         if counts:
             lines.append(f"{title}: {', '.join(f'{count} {code}' for code, count in counts.items())}")
+    if report["bounds"]:
+        lines.append(f"{report['bounds']} labels are bounds and taken as their number (censored=bound)")
     merged = report["replicates"].get("merged", 0)
     if merged:
         lines.append(f"{merged} replicate rows merged into their molecule's median")

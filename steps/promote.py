@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
             passed, headline = verdict.passed, verdict.headline
         except RegistryError as error:
             passed, headline, evaluated = None, str(error), None
-        folder = fetch_bundle(candidate, Path(temporary))
+        folder = fetch_bundle(candidate, Path(temporary) / "bundle")
         try:
             found = bundle.verify(folder)
         except BundleError as error:

@@ -5,6 +5,8 @@ Reads the store of `prepare_run`, writes `.graphline/checkpoints/<key>`, logs cu
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -99,8 +101,15 @@ def open_prepared(prepared: Run) -> Store:
     return open_store(fetch_folder(prepared, "store", folder, lambda path: open_store(path).digest, tags[COMPLETE]))
 
 
+JOIN = "GRAPHLINE_JOIN"
+"""Set for the processes that Lightning starts for further devices: store and checkpoint folder."""
+
+
 def main(argv: Sequence[str]) -> None:
     arguments = parse(argv)
+    if JOIN in os.environ:
+        join(arguments)
+        return
     from pipeline.tracking import COMPLETE, KEY, NAME, WORK, find_newest, find_run, start_step
     from pipeline.training import checkpoint_digest
 
@@ -119,6 +128,7 @@ def main(argv: Sequence[str]) -> None:
                 f"train: {member.num_parameters} weights, best epoch {member.best_epoch} of {member.epochs}, "
                 f"validation loss {member.best_loss:.4g}, {member.train_time_s:.0f} s"
             )
+        step.log_metrics({"train_time_s": sum(member.train_time_s for member in report.members)} | memory())
         step.log_file(folder / "training.json", "training")
         for best in sorted(folder.glob("member-*/best.ckpt")):
             step.log_file(best, f"training/{best.parent.name}")
@@ -133,7 +143,6 @@ def fit(step: StepRun, store: Store, arguments: TrainArguments, folder: Path) ->
     import mlflow
     from lightning.pytorch.callbacks import TQDMProgressBar
     from lightning.pytorch.loggers import MLFlowLogger
-    from lightning.pytorch.utilities import rank_zero_only
 
     from pipeline.training import train
 
@@ -143,10 +152,25 @@ def fit(step: StepRun, store: Store, arguments: TrainArguments, folder: Path) ->
     options = arguments.trainer
     if sys.stderr.isatty():  # in a log file a bar is only noise
         options = {"enable_progress_bar": True, "callbacks": [TQDMProgressBar(refresh_rate=20)]} | options
-    report = train(store, arguments.config, folder, logger, options, arguments.resume)
-    if rank_zero_only.rank != 0:
-        raise SystemExit(0)  # only one process writes the run's end
-    return report
+    os.environ[JOIN] = json.dumps([str(store.folder), str(folder)])
+    return train(store, arguments.config, folder, logger, options, arguments.resume)
+
+
+def memory() -> dict[str, float]:
+    """Largest resident memory of this process so far, in MB."""
+    import resource
+
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
+    return {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
+
+
+def join(arguments: TrainArguments) -> None:
+    """Train along on another device: no run, no log, no word."""
+    from pipeline.store import open_store
+    from pipeline.training import train
+
+    store, folder = map(Path, json.loads(os.environ[JOIN]))
+    train(open_store(store), arguments.config, folder, None, arguments.trainer, arguments.resume)
 
 
 if __name__ == "__main__":

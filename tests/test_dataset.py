@@ -16,6 +16,7 @@ ALKANES = ["C" * n for n in range(1, 31)]
 
 def build(tmp_path, header, rows, **options):
     """A store from a table written here; returns it with the lines of its quarantine."""
+    tmp_path.mkdir(exist_ok=True)
     path = tmp_path / "mine.csv"
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
@@ -144,7 +145,49 @@ def test_time_split_puts_the_newest_into_test(tmp_path):
     assert set(store.ids(store.indices(TEST))) == {"C" * 28, "C" * 29, "C" * 30}
 
 
+def test_bounds_that_are_kept_are_counted(tmp_path):
+    rows = [[smiles, f">{n + 1}" if n < 3 else n + 1] for n, smiles in enumerate(ALKANES)]
+    store, left = build(tmp_path, ["smiles", "y"], rows, target="y", censored="bound")
+    assert (store.num_graphs, left, store.manifest["source"]["bounds"]) == (30, [], 3)
+    store, left = build(tmp_path / "drop", ["smiles", "y"], rows, target="y")
+    assert (store.num_graphs, len(left), store.manifest["source"]["bounds"]) == (27, 3, 0)
+
+
+def test_a_class_label_lost_to_contradiction_is_counted_though_its_row_stays(tmp_path):
+    rows = [[smiles, n, n % 2] for n, smiles in enumerate(ALKANES)] + [["CCO", 5, 0], ["OCC", 7, 1]]
+    store, left = build(tmp_path, ["smiles", "y", "active"], rows, target="y,active")
+    assert labels(store)["CCO"] == 6
+    report = store.manifest["source"]
+    assert report["quarantined"] == {}
+    assert report["labels_left"] == {"conflicting_labels": 2}
+    assert [(line["row"], line["code"]) for line in left] == [
+        ("31", "conflicting_labels"),
+        ("32", "conflicting_labels"),
+    ]
+
+
+def test_a_file_without_a_usable_row_says_why_the_first_one_is_not(tmp_path):
+    with pytest.raises(DataError, match=r"no usable row \(30 no_split\); row 1: column 'who' does not say train"):
+        build(tmp_path, ["smiles", "y", "who"], [[s, n, "me"] for n, s in enumerate(ALKANES)], target="y", split="who")
+
+
+def test_a_misspelt_split_names_the_methods(tmp_path):
+    with pytest.raises(DataError, match="split=scafold needs a column 'scafold'; pass split=random, scaffold, time"):
+        build(tmp_path, ["smiles", "y"], [[s, n] for n, s in enumerate(ALKANES)], target="y", split="scafold")
+
+
+def test_quotes_keep_a_column_name_with_a_comma(tmp_path):
+    rows = [[smiles, n] for n, smiles in enumerate(ALKANES)]
+    store, _ = build(tmp_path, ["smiles", "solubility, mg/L"], rows, target='"solubility, mg/L"')
+    assert [target.name for target in store.schema.targets] == ["solubility, mg/L"]
+
+
 def test_per_target_options():
+    assert per_target("description", "a:in cells, at 37 °C,b:none", ("a", "b")) == {
+        "a": "in cells, at 37 °C",
+        "b": "none",
+    }
+    assert per_target("unit", "a:b:nM", ("a:b",)) == {"a:b": "nM"}
     assert per_target("unit", "nM", ("a", "b")) == {"a": "nM", "b": "nM"}
     assert per_target("unit", "a:nM", ("a", "b")) == {"a": "nM", "b": None}
     with pytest.raises(ConfigError, match="'c' is no target"):

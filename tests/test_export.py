@@ -335,3 +335,22 @@ def test_random_graphs_keep_the_contract():
     assert graph.edge_index.shape == (2, 14)
     assert graph.x.max() <= 3
     assert random_graph(SCHEMA, 0, 3, rng).num_edges == 0
+
+
+def test_members_that_lie_decades_apart_are_compared_by_what_they_spread():
+    schema = Schema("toy", "graph", (Target("potency", "regression", unit="nM", transform="p"),), (), ())
+    # members 10^-2 and 10^10 nM: trained 11 and −1, mean 5, that is 10^4 nM; their spread is about 7 · 10^9
+    expected = {"prediction": np.float32([[1e4]]), "std": np.float32([[7e9]])}
+    rounded = {"prediction": np.float32([[1e4 * (1 + 1e-6)]]), "std": np.float32([[7e9 * (1 + 1e-6)]])}
+    wrong = {"prediction": np.float32([[1e4]]), "std": np.float32([[7.1e9]])}
+    assert parity._compare(expected, rounded, schema, np.ones(1))[1] < parity.TOLERANCE
+    output, difference = parity._compare(expected, wrong, schema, np.ones(1))
+    assert output == "potency (std)"
+    assert difference == pytest.approx(0.1 / 7.1 / (5 * np.log(10)), rel=0.02)
+
+
+def test_answers_beyond_float32_have_no_digit_to_compare():
+    schema = Schema("toy", "graph", (Target("dose", "regression", transform="log10"),), (), ())
+    expected = {"prediction": np.float32([[1e-44], [np.inf]])}
+    found = {"prediction": np.float32([[0.0], [3.4e38]])}
+    assert parity._compare(expected, found, schema, np.ones(1))[1] < parity.TOLERANCE

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 
 from pipeline.errors import ShapeError
-from pipeline.graph import Graph, collate, pack, reverse_edges, unpack
+from pipeline.graph import Graph, collate, pack, reverse_edges, select, unpack
 
 
 def make_graph(num_nodes, bonds, *, seed=0, widths=(2, 1, 2, 1, 2, 3), directed=False):
@@ -107,6 +107,18 @@ def test_unpack_takes_out_what_pack_put_in(many):
     assert chunk.num_graphs == len(many)
     for g, graph in enumerate(many):
         assert_graphs_equal(unpack(chunk, g), graph)
+
+
+@given(graphs(), st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_select_keeps_what_packing_only_those_gives(many, bits):
+    keep = np.array([bits >> g & 1 for g in range(len(many))], dtype=bool)
+    if not keep.any():
+        keep[0] = True
+    chosen = select(pack(many), keep)
+    expected = pack([graph for graph, kept in zip(many, keep, strict=True) if kept])
+    for found, wanted in zip(chosen, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
