@@ -300,7 +300,7 @@ def _train_member(
     if best.best_model_score is None:
         raise TrainingError(
             "training: no checkpoint came out, so there is nothing to evaluate; leave out trainer options such as "
-            "fast_dev_run, enable_checkpointing=false or limit_val_batches=0."
+            "fast_dev_run, enable_checkpointing=false, limit_val_batches=0, or max_steps and max_time below one epoch."
         )
     scores = {int(row["epoch"]): row[MONITOR] for row in module.curve if MONITOR in row}
     return MemberReport(

@@ -40,6 +40,27 @@ RULE_KEYS = ("min", "max", "baseline", "better_by")
 
 
 @dataclass(frozen=True)
+class EvaluateConfig:
+    """How a model is judged.
+
+    Attributes:
+        train_run: run whose networks are judged; default: the newest finished one.
+        gate: file of thresholds.
+        resamples: of the bootstrap intervals.
+    """
+
+    train_run: str | None = None
+    gate: str = "gate.yaml"
+    resamples: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1:
+            raise ConfigError(f"resamples={self.resamples}: expected a whole number of at least 1.")
+        if not Path(self.gate).is_file():
+            raise ConfigError(f"gate={self.gate}: no file at {Path(self.gate).absolute()}; pass gate=FILE.")
+
+
+@dataclass(frozen=True)
 class Check:
     """One comparison.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.cache import step_key
-from pipeline.errors import ConfigError
 from pipeline.machine import commit, disk_use, environment, human_size
+from pipeline.verdict import EvaluateConfig, judge, read_gate
 from steps.arguments import parse_dataclass
 from steps.command import run, say
 from steps.train import open_prepared
@@ -25,27 +24,6 @@ from steps.train import open_prepared
 if TYPE_CHECKING:
     from pipeline.parity import ParityReport
     from pipeline.store import Store
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """How a model is judged.
-
-    Attributes:
-        train_run: run whose networks are judged; default: the newest finished one.
-        gate: file of thresholds.
-        resamples: of the bootstrap intervals.
-    """
-
-    train_run: str | None = None
-    gate: str = "gate.yaml"
-    resamples: int = 1000
-
-    def __post_init__(self) -> None:
-        if self.resamples < 1:
-            raise ConfigError(f"resamples={self.resamples}: expected a whole number of at least 1.")
-        if not Path(self.gate).is_file():
-            raise ConfigError(f"gate={self.gate}: no file at {Path(self.gate).absolute()}; pass gate=FILE.")
 
 
 def key_of(config: EvaluateConfig, train_digest: str) -> str:
@@ -72,7 +50,6 @@ def main(argv: Sequence[str]) -> None:
     from pipeline.split import TEST, VALIDATION
     from pipeline.tracking import COMPLETE, KEY, NAME, WORK, fetch_folder, find_newest, find_run, start_step
     from pipeline.training import checkpoint_digest
-    from pipeline.verdict import judge, read_gate
 
     with start_step("evaluate") as step, tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
         trained = find_run(config.train_run or find_newest("train", step.experiment_id), "train")

@@ -19,6 +19,7 @@ from pipeline.errors import ConfigError
 from pipeline.machine import disk_use, human_size
 from pipeline.source import PrepareConfig
 from pipeline.trainconfig import TrainConfig
+from pipeline.verdict import EvaluateConfig
 from steps import evaluate, prepare, register, train
 from steps.arguments import flat_names, parse_dataclass
 from steps.command import end, run, say
@@ -37,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     mine = route(argv)
     prepare_config = parse_dataclass(PrepareConfig, mine["prepare"], prog="prepare")
     train_arguments = train.parse(mine["train"])
-    evaluate_config = parse_dataclass(evaluate.EvaluateConfig, mine["evaluate"], prog="evaluate")
+    evaluate_config = parse_dataclass(EvaluateConfig, mine["evaluate"], prog="evaluate")
     source, digest = prepare.locate(prepare_config)
     bin_folder = str(Path(sys.executable).parent)
     if not os.environ.get("PATH", "").startswith(bin_folder):
@@ -85,7 +86,7 @@ def route(argv: Sequence[str]) -> dict[str, list[str]]:
     owners = {
         "prepare": flat_names(PrepareConfig),
         "train": [*flat_names(TrainConfig), "config", "print_config"],
-        "evaluate": [name for name in flat_names(evaluate.EvaluateConfig) if name != "train_run"],
+        "evaluate": [name for name in flat_names(EvaluateConfig) if name != "train_run"],
     }
     mine: dict[str, list[str]] = {step: [] for step in owners}
     for name, value in pairs(argv):

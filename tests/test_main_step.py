@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pandas as pd
@@ -13,6 +15,7 @@ from pipeline.errors import ConfigError
 from steps.evaluate import request_text
 from steps.main import next_commands, pairs, route
 from steps.train import parse
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -101,3 +104,13 @@ def test_a_long_example_is_sent_from_its_file(tmp_path):
     assert json.loads(request_text(short, tmp_path)) == {"dataframe_records": [{"smiles": "CCO"}]}
     large = pd.DataFrame({"nodes": [{"symbol": ["C"] * 3000}]})
     assert request_text(large, tmp_path) == f"@{tmp_path / 'serving_input_example.json'}"
+
+
+def test_checking_all_parameters_imports_no_torch_and_no_mlflow():
+    code = (
+        "import sys\nfrom steps.command import run\nfrom steps.main import main\n"
+        "try:\n    main(['--data', 'nowhere.csv'])\nexcept Exception as error:\n    assert 'nothing at' in str(error)\n"
+        "bad = {'torch', 'lightning', 'mlflow', 'sklearn', 'matplotlib'} & set(sys.modules)\nassert not bad, bad"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

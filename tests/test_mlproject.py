@@ -6,10 +6,11 @@ import re
 import pytest
 import yaml
 
+from pipeline.errors import ROW_CODES
 from pipeline.source import PrepareConfig
 from pipeline.trainconfig import TrainConfig
+from pipeline.verdict import EvaluateConfig
 from steps.arguments import flat_names
-from steps.evaluate import EvaluateConfig
 from steps.predict import PredictConfig
 from steps.promote import PromoteConfig
 from steps.register import RegisterConfig
@@ -68,3 +69,8 @@ def test_readme_names_every_entry_point_and_parameter():
     parameters = {name for configs in CONFIGS.values() for config in configs for name in flat_names(config)}
     missing = [name for name in sorted(parameters) if f"`{name}" not in readme]
     assert not missing
+
+
+def test_readme_lists_every_row_code_with_its_meaning():
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"| `{code}` | {meaning} |" in readme for code, meaning in ROW_CODES.items())
