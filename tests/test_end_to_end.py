@@ -120,22 +120,20 @@ def test_a_mistake_through_mlflow_is_one_line_of_ours(project):
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("step", "words", "expected"),
     [
-        (["--data=mine.csv"], "no target is named"),
-        (["--data=mine.csv", "--target=pIC5"], "no column 'pIC5'"),
-        (["--data=mine.csv", "--target=pIC50", "--hiden_dim=3"], "hidden_dim"),
-        (["--data=mine.csv", "--target=pIC50", "--max_epochs=many"], "max_epochs"),
-        (["--data=mine.csv", "--target=pIC50", "--trainer.devces=2"], "devces"),
-        (["--data=mine.csv", "--target=pIC50", "--split=time"], "time_column"),
+        ("prepare", ["--data=mine.csv"], "no target is named"),
+        ("prepare", ["--data=mine.csv", "--target=pIC5"], "no column 'pIC5'"),
+        ("main", ["--data=mine.csv", "--target=pIC50", "--hiden_dim=3"], "hidden_dim"),
+        ("main", ["--data=mine.csv", "--target=pIC50", "--max_epochs=many"], "max_epochs"),
+        ("main", ["--data=mine.csv", "--target=pIC50", "--trainer.devces=2"], "devces"),
+        ("main", ["--data=mine.csv", "--target=pIC50", "--split=time"], "time_column"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(project, words, expected):
-    step = "steps.prepare" if "pIC5" in words[-1] and len(words) < 3 or len(words) == 1 else "steps.main"
-    text = project.call("python", "-m", step, *words, code=2)
-    assert len(text.splitlines()) <= 2  # prepare first says what it reads
-    assert expected in text.splitlines()[-1]
-    assert text.splitlines()[-1].startswith("error: ")
+def test_mistakes_are_one_line_and_exit_code_2(project, step, words, expected):
+    lines = project.call("python", "-m", f"steps.{step}", *words, code=2).splitlines()
+    assert expected in lines[-1]
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
 
 
 @pytest.fixture(scope="module")
