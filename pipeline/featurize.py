@@ -62,7 +62,7 @@ def featurize_smiles(smiles: Sequence[object], limits: Limits, *, keys: bool) ->
     """Read and featurize a chunk of SMILES.
 
     Args:
-        smiles: B values; None is a missing one.
+        smiles: B values; None and blank text are missing ones.
         keys: also build the three keys, which takes about as long as the rest.
     """
     atoms, bonds = _Atoms(), _Bonds()
@@ -146,10 +146,10 @@ _BOND_CODES[[int(Chem.BondType.names[name]) for name in _BONDS]] = np.arange(1, 
 
 
 def _text(value: object) -> str:
-    if value is None:
-        raise RowError("missing", "The SMILES is empty.")
-    if not isinstance(value, str):
+    if value is not None and not isinstance(value, str):
         raise RowError("wrong_type", f"The SMILES is a {type(value).__name__}; text was expected.")
+    if value is None or not value.strip():
+        raise RowError("missing", "The SMILES is empty.")
     return value
 
 

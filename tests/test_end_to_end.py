@@ -204,7 +204,9 @@ def test_every_format_is_answered_row_by_row(port, form):
     status, text = ask(port, "POST", "/invocations", json.dumps(body) if isinstance(body, dict) else body, kind)
     assert status == 200, text
     answers = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))["predictions"]
-    assert [answer["error"] for answer in answers] == CODES
+    # MLflow itself turns a null among `inputs` into the text "None" before the model sees it.
+    expected = [*CODES[:3], "invalid_smiles" if form == "inputs" else "missing", "missing"]
+    assert [answer["error"] for answer in answers] == expected
     assert [answer["pIC50"] is None for answer in answers] == [code is not None for code in CODES]
     assert all("nonsense" not in (answer["error_detail"] or "") for answer in answers)
 

@@ -144,7 +144,7 @@ def test_a_chunk_keeps_good_rows_in_order_and_says_why_others_leave():
         1: "missing",
         2: "invalid_smiles",
         3: "wrong_type",
-        4: "no_atoms",
+        4: "missing",
         5: "too_large",
         7: "wrong_type",
         8: "wrong_type",
