@@ -117,6 +117,7 @@ def test_odd_molecules_are_finite():
     assert found[5].sum() == 0
 
 
+@pytest.mark.mlflow  # starts worker processes: seconds
 def test_a_pool_keeps_the_order():
     smiles = SMILES * 6
     with ThreadPoolExecutor(2) as pool:

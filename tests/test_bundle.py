@@ -206,7 +206,8 @@ def predict_alone(python, folder, cwd):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("kind", ["molecules", pytest.param("graphs", marks=pytest.mark.mlflow)])
+@pytest.mark.mlflow  # a process of its own: seconds
+@pytest.mark.parametrize("kind", ["molecules", "graphs"])
 def test_a_bundle_answers_alone_without_torch_and_pickle(built, kind, tmp_path):
     folder = built[kind][0]
     answers, foreign, shipped, rdkit = predict_alone(sys.executable, folder, tmp_path)

@@ -34,6 +34,7 @@ def read(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.mlflow  # a process of its own: seconds
 def test_a_csv_keeps_its_columns_and_order(molecules, tmp_path, monkeypatch):
     monkeypatch.setattr(scoring, "CHUNK_ROWS", 2)
     data = tmp_path / "data.csv"
