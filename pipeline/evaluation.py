@@ -109,7 +109,9 @@ def build_example(store: Store, share_rows: bool) -> pd.DataFrame:
     if schema.data_kind == "molecule":
         columns = {"smiles": ["CCO", "c1ccccc1O"]}
         means = store.statistics["u"]["mean"]
-        features = {column.name: [mean] * 2 for column, mean in zip(schema.graph_columns, means, strict=True)}
+        features = {
+            column.name: [float(f"{mean:.4g}")] * 2 for column, mean in zip(schema.graph_columns, means, strict=True)
+        }
         return pd.DataFrame(columns | features)
     if share_rows:
         rows = build_requests(store, store.indices(TEST)[:2])

@@ -106,7 +106,7 @@ def find_source(config: PrepareConfig, root: Path, work: Path) -> Source:
     if config.dataset:
         from pipeline.pygdata import write_graph_tables
 
-        path = write_graph_tables(config.dataset, work / "graph-tables", directed=config.directed)
+        path = write_graph_tables(config.dataset, work / re.sub(r"\W+", "-", config.dataset), directed=config.directed)
         default_name = config.dataset.split(":")[-1]
     elif (root / BUILT_IN / f"{config.data}.json").is_file():
         recipe = json.loads((root / BUILT_IN / f"{config.data}.json").read_text())
