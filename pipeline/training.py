@@ -127,8 +127,10 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
         # In mixed precision Lightning refuses to clip gradients for a fused optimizer, which may unscale them itself.
         fused = not str(self.trainer.precision).endswith("-mixed")
         optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, fused=fused)
+        # A warm-up of exactly one step, a tenth of ten, makes OneCycleLR divide by zero.
+        warm_up = _WARM_UP if steps >= 20 else 0.3
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.config.learning_rate, total_steps=int(steps), pct_start=_WARM_UP, cycle_momentum=False
+            optimizer, self.config.learning_rate, total_steps=int(steps), pct_start=warm_up, cycle_momentum=False
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -250,6 +250,12 @@ def test_it_learns(store, tmp_path, network):
     assert curve[-1]["val/has O/log_loss"] < 0.3  # chance: 0.69
 
 
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_a_training_of_few_steps_has_a_schedule(store, tmp_path, steps):
+    config = dataclasses.replace(SMALL, max_epochs=steps, batch_size=24)  # one step an epoch
+    assert train(store, config, tmp_path).members[0].epochs == steps
+
+
 def test_early_stopping_ends_training(store, tmp_path):
     config = dataclasses.replace(SMALL, max_epochs=40, early_stopping=1, learning_rate=1.0)
     assert train(store, config, tmp_path).members[0].epochs < 40
