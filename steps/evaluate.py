@@ -17,13 +17,17 @@ import numpy as np
 from pipeline.cache import step_key
 from pipeline.machine import commit, disk_use, environment, human_size
 from pipeline.verdict import EvaluateConfig, judge, read_gate
-from steps.arguments import parse_dataclass
-from steps.command import run, say
+from steps.cli.arguments import parse_dataclass
+from steps.cli.command import run, say
 from steps.train import open_prepared
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.card import CardInputs
     from pipeline.parity import ParityReport
     from pipeline.store import Store
+    from pipeline.tracking import StepRun
 
 
 def key_of(config: EvaluateConfig, train_digest: str) -> str:
@@ -35,16 +39,13 @@ def key_of(config: EvaluateConfig, train_digest: str) -> str:
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(EvaluateConfig, argv, prog="evaluate")
-    import mlflow
-
-    from pipeline.card import build_card, build_markdown
+    from pipeline.card import build_card
     from pipeline.evaluation import (
         MODEL,
         build_table,
         choose_thresholds,
         fit_store_baselines,
         score_table,
-        table_to_json,
     )
     from pipeline.pages import fill_card
     from pipeline.split import TEST, VALIDATION
@@ -98,17 +99,7 @@ def main(argv: Sequence[str]) -> None:
         page = folder.with_name(f"{folder.name}.card.html")
         page.write_text(build_card(card), encoding="utf-8")
 
-        step.log_metrics(metrics)
-        mlflow.log_table(table, "predictions.json")  # so that MLflow's pages show it as a table
-        step.log_text(table_to_json(table), "predictions.json")
-        step.log_text(json.dumps({"schema": schema.to_json(), "thresholds": thresholds}), "evaluation.json")
-        step.log_text(verdict.to_json(), "verdict.json")
-        step.log_text(parity.to_json(), "parity.json")
-        step.log_text(build_card(card), "card/card.html")
-        step.log_text(build_markdown(card), "card/card.md")
-        for target, figures in card.figures.items():
-            for caption, svg in figures.items():
-                step.log_text(svg, f"figures/{target}/{caption.split(':')[0].replace(' ', '-').lower()}.svg")
+        log_evaluation(step, card, table, parity)
         step.log_folder(folder, "bundle")
         step.set_tags(
             {
@@ -125,6 +116,28 @@ def main(argv: Sequence[str]) -> None:
         say(f"  {verdict.headline}")
         say(f"  bundle {folder}, {human_size(disk_use(folder))}, sha256 {digest[:12]}; card {page}")
         step.finish(digest)
+
+
+def log_evaluation(step: StepRun, card: CardInputs, table: pd.DataFrame, parity: ParityReport) -> None:
+    """Log metrics, the prediction table, verdict, parity report, card and figures."""
+    import mlflow
+
+    from pipeline.card import build_card, build_markdown
+    from pipeline.evaluation import table_to_json
+
+    step.log_metrics(dict(card.metrics))
+    mlflow.log_table(table, "predictions.json")  # so that MLflow's pages show it as a table
+    step.log_text(table_to_json(table), "predictions.json")
+    facts = {"schema": card.schema.to_json(), "thresholds": dict(card.thresholds)}
+    step.log_text(json.dumps(facts), "evaluation.json")
+    step.log_text(card.verdict.to_json(), "verdict.json")
+    step.log_text(parity.to_json(), "parity.json")
+    step.log_text(build_card(card), "card/card.html")
+    step.log_text(build_markdown(card), "card/card.md")
+    for target in card.schema.targets:
+        for caption, svg in card.figures[target.name].items():
+            name = caption.split(":")[0].replace(" ", "-").lower()
+            step.log_text(svg, f"figures/{target.key.replace(':', '_')}/{name}.svg")
 
 
 def export(

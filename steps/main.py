@@ -21,8 +21,8 @@ from pipeline.source import PrepareConfig
 from pipeline.trainconfig import TrainConfig
 from pipeline.verdict import EvaluateConfig
 from steps import evaluate, prepare, register, train
-from steps.arguments import flat_names, parse_dataclass
-from steps.command import end, run, say
+from steps.cli.arguments import flat_names, parse_dataclass
+from steps.cli.command import end, run, say
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ConfigError
-from steps.arguments import parse_dataclass
-from steps.command import run, say
+from steps.cli.arguments import parse_dataclass
+from steps.cli.command import run, say
 
 
 @dataclass(frozen=True)

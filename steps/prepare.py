@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cache import step_key
 from pipeline.machine import disk_use, human_size
 from pipeline.source import PrepareConfig, Source, find_source
-from steps.arguments import parse_dataclass
-from steps.command import run, say
+from steps.cli.arguments import parse_dataclass
+from steps.cli.command import run, say
 
 if TYPE_CHECKING:
     from pipeline.store import Store

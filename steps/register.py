@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pipeline.cache import step_key
 from pipeline.errors import ConfigError
-from steps.arguments import parse_dataclass
-from steps.command import run, say
+from steps.cli.arguments import parse_dataclass
+from steps.cli.command import run, say
 
 
 @dataclass(frozen=True)

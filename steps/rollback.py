@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steps.arguments import parse_dataclass
-from steps.command import run, say
+from steps.cli.arguments import parse_dataclass
+from steps.cli.command import run, say
 
 
 @dataclass(frozen=True)

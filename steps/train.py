@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cache import step_key
 from pipeline.machine import disk_use, environment, human_size
 from pipeline.trainconfig import TrainConfig
-from steps.arguments import build, build_parser, flags_of, flat_names, read_config
-from steps.command import run, say
+from steps.cli.arguments import build, build_parser, flags_of, flat_names, read_config
+from steps.cli.command import run, say
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

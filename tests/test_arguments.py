@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.trainconfig import TrainConfig
-from steps.arguments import flat_names, parse_dataclass
+from steps.cli.arguments import flat_names, parse_dataclass
 from steps.train import parse
 from tests.conftest import ROOT
 

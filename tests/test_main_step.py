@@ -108,7 +108,7 @@ def test_a_long_example_is_sent_from_its_file(tmp_path):
 
 def test_checking_all_parameters_imports_no_torch_and_no_mlflow():
     code = (
-        "import sys\nfrom steps.command import run\nfrom steps.main import main\n"
+        "import sys\nfrom steps.cli.command import run\nfrom steps.main import main\n"
         "try:\n    main(['--data', 'nowhere.csv'])\nexcept Exception as error:\n    assert 'nothing at' in str(error)\n"
         "bad = {'torch', 'lightning', 'mlflow', 'sklearn', 'matplotlib'} & set(sys.modules)\nassert not bad, bad"
     )

@@ -10,7 +10,7 @@ from pipeline.errors import ROW_CODES
 from pipeline.source import PrepareConfig
 from pipeline.trainconfig import TrainConfig
 from pipeline.verdict import EvaluateConfig
-from steps.arguments import flat_names
+from steps.cli.arguments import flat_names
 from steps.predict import PredictConfig
 from steps.promote import PromoteConfig
 from steps.register import RegisterConfig
@@ -38,7 +38,7 @@ def real_defaults(config):
 
 
 def test_each_step_is_an_entry_point():
-    steps = {path.stem for path in (ROOT / "steps").glob("*.py")} - {"__init__", "arguments", "command"}
+    steps = {path.stem for path in (ROOT / "steps").glob("*.py")} - {"__init__"}
     assert steps == set(PROJECT["entry_points"]) == set(CONFIGS)
 
 
