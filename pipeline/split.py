@@ -115,8 +115,9 @@ def split_graphs(
             the test side stays whole. Without validation, a tenth of the training side becomes it, drawn by `seed`.
         random: drawn by `seed`, stratified for the classes of the first class target; a group counts as the highest
             class among its graphs. Depends on the keys and the seed, not on the order of rows.
-        scaffold: scaffolds by size descending, then by first row, to the first of train, validation, test where
-            they fit. A group with several scaffolds goes with the lowest key among them.
+        scaffold: scaffolds by size descending, those of one size in an order drawn by `seed`, to the first of train,
+            validation, test where they fit. A group with several scaffolds goes with the lowest key among them.
+            Depends on the keys and the seed, not on the order of rows: files are often sorted by label.
         time: the oldest 80 % for training, the newest 10 % for test. A group's time is its earliest; equal times
             go by key. Graphs without a time leave.
     Sets that are too small for these shares get at least one group a side where there are three groups.
@@ -144,7 +145,7 @@ def split_graphs(
         side = _draw(groups.size, _strata(y, targets, groups.number), (0.8, 0.1, 0.1), seed)[groups.number]
     elif method == "scaffold":
         assert scaffold is not None
-        side = _by_scaffold(groups, scaffold)
+        side = _by_scaffold(groups, scaffold, seed)
     else:
         assert time is not None
         side = _by_time(groups, time)
@@ -248,16 +249,14 @@ def _draw_validation(side: Sides, groups: _Groups, strata: Ints, seed: int) -> S
     return np.where(side == TRAIN, side_of_group[groups.number], side)
 
 
-def _by_scaffold(groups: _Groups, scaffold: Keys) -> Sides:
+def _by_scaffold(groups: _Groups, scaffold: Keys, seed: int) -> Sides:
     """Fill training, then validation, then test with whole scaffolds, the largest first."""
     number, sizes = number_keys(scaffold)
     of_group = np.full(len(groups.size), len(sizes), dtype=np.int64)
     np.minimum.at(of_group, groups.number, number)
     number = of_group[groups.number]  # one scaffold a group, so that stereoisomers stay together
     size = np.bincount(number, minlength=len(sizes))
-    first = np.full(len(sizes), len(number), dtype=np.int64)
-    np.minimum.at(first, number, np.arange(len(number)))
-    order = np.lexsort((first, -size))
+    order = np.lexsort((np.random.default_rng(seed).permutation(len(sizes)), -size))
     order = order[size[order] > 0]
     side = np.full(len(sizes), TEST, dtype=np.int8)
     free = {TRAIN: 8 * len(number) // 10, VALIDATION: len(number) // 10}
