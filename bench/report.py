@@ -1,4 +1,7 @@
-"""All results as one page: `python -m bench.report` writes bench/RESULTS.md. No figure in it is typed by hand."""
+"""All results as one page: `python -m bench.report` writes bench/RESULTS.md and the table of accuracies in the README.
+
+No figure in either is typed by hand.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,15 @@ both compute the same thing. A ratio is the median of the pairs, with the smalle
 ours is better. Made by `make bench` from `bench/results/*.json`; run it to get the figures of your machine.
 """
 
+_BEGIN, _END = "<!-- made by python -m bench.report -->", "<!-- end -->"
+_METRICS = {"rmse": "RMSE ↓", "roc_auc": "ROC-AUC ↑"}
+_WHO = {
+    "graphline": "graphline, one default network",
+    "graphline+descriptors": "with `descriptors=true`",
+    "chemprop": "chemprop 2.3.1, defaults",
+    "forest": "forest on fingerprints and descriptors",
+}
+
 
 def main() -> None:
     pages = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
@@ -22,6 +34,37 @@ def main() -> None:
     path = ROOT / "bench" / "RESULTS.md"
     path.write_text(text.rstrip() + "\n", encoding="utf-8")
     print(f"wrote {path.relative_to(ROOT)}: {len(pages)} subjects")
+    readme = ROOT / "README.md"
+    readme.write_text(with_accuracies(readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def with_accuracies(readme: str) -> str:
+    """The README with its table of accuracies made anew from bench/results/accuracy-*.json."""
+    head, rest = readme.split(_BEGIN)
+    _, tail = rest.split(_END)
+    return head + "\n".join([_BEGIN, *_accuracies(), _END]) + tail
+
+
+def _accuracies() -> list[str]:
+    lines = ["| data, split | runs | metric | " + " | ".join(_WHO.values()) + " |", "|---" * (3 + len(_WHO)) + "|"]
+    for path in sorted(RESULTS.glob("accuracy-*.json"), reverse=True):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        summary, metric = found["summary"], found["metric"]
+        better = min if metric == "rmse" else max
+        best = better(one["mean"] for one in summary.values())
+        cells = [_accuracy(summary.get(who), best) for who in _WHO]
+        runs = max(one["n"] for one in summary.values())
+        _, data, split = path.stem.split("-", 2)
+        lines.append(f"| `{data}`, {split} | {runs} | {_METRICS[metric]} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _accuracy(summary: dict[str, Any] | None, best: float) -> str:
+    if summary is None:
+        return "–"
+    mean = f"{summary['mean']:.3f}"
+    spread = f" ({summary['min']:.3f}–{summary['max']:.3f})" if summary["n"] > 1 else ""
+    return (f"**{mean}**" if summary["mean"] == best else mean) + spread
 
 
 def _overview(pages: list[dict[str, Any]]) -> list[str]:

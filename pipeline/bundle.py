@@ -35,8 +35,8 @@ PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".dill", ".clou
 _ROOT = Path(__file__).parents[1]
 _PYFUNC = "serving/model.py"
 _PACKAGES = ("pipeline", "serving")
-# The featurizer needs RDKit: where graphs come as tables it stays out.
-_MOLECULES_ONLY = "pipeline.featurize"
+# These need RDKit: where graphs come as tables they stay out.
+_MOLECULES_ONLY = ("pipeline.featurize", "pipeline.descriptors")
 
 
 def write_digests(folder: str | Path) -> str:
@@ -160,14 +160,14 @@ def code_modules(*, molecules: bool) -> dict[str, Path]:
     """The modules of this project that the pyfunc imports, by name: the closure of the import statements.
 
     Args:
-        molecules: whether the featurizer is needed.
+        molecules: whether the featurizer and the descriptors are needed.
     """
     found: dict[str, Path] = {}
     waiting = [_ROOT / _PYFUNC]
     while waiting:
         for name in imported_modules(waiting.pop()):
             source = _ROOT / Path(*name.split(".")).with_suffix(".py")
-            if name not in found and source.is_file() and (molecules or name != _MOLECULES_ONLY):
+            if name not in found and source.is_file() and (molecules or name not in _MOLECULES_ONLY):
                 found[name] = source
                 waiting.append(source)
     return found

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.descriptors import DESCRIPTOR_COLUMNS
 from pipeline.errors import ConfigError, DataError, RowError, SplitError
 from pipeline.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS
 from pipeline.graph import select
@@ -68,6 +69,8 @@ def open_source(config: PrepareConfig, source: Source) -> Opened:
     asked = (*source.targets, *features, *extra)
     graph_columns = tuple(Column(name=name, kind="numeric") for name in features)
     if source.kind == "graph":
+        if config.descriptors:
+            raise ConfigError("descriptors=true is for molecules; pass number columns of graphs.csv as features=.")
         tables = open_graph_tables(
             source.path,
             directed=config.directed,
@@ -106,11 +109,12 @@ def open_source(config: PrepareConfig, source: Source) -> Opened:
         node_columns=NODE_COLUMNS,
         edge_columns=EDGE_COLUMNS,
         graph_columns=graph_columns,
+        descriptor_columns=DESCRIPTOR_COLUMNS if config.descriptors else (),
         featurizer_version=FEATURIZER_VERSION,
         limits=limits,
         description=source.recipe.get("description"),
     )
-    parts = partial(molecule_parts, table, smiles, asked, limits, config.processes)
+    parts = partial(molecule_parts, table, smiles, asked, limits, config.processes, config.descriptors)
     return Opened(source, schema, smiles, table.decimal, asked, parts, side_column)
 
 
@@ -161,7 +165,8 @@ def collect(
         keep = ~np.isin(part.good, list(table.leaving)) if table.leaving else np.ones(len(part.good), dtype=bool)
         good = part.good[keep]
         chunk = part.chunk._replace(
-            u=table.u[part.good], y=np.empty((len(part.good), 0), dtype=np.float32)
+            u=np.concatenate([table.u[part.good], part.chunk.u], axis=1),
+            y=np.empty((len(part.good), 0), dtype=np.float32),
         )  # labels are settled later, when replicates are merged
         if keep.any():
             spool.append(select(chunk, keep), [str(part.ids[position]) for position in good])

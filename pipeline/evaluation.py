@@ -110,7 +110,7 @@ def build_example(store: Store, share_rows: bool) -> pd.DataFrame:
         columns = {"smiles": ["CCO", "c1ccccc1O"]}
         means = store.statistics["u"]["mean"]
         features = {
-            column.name: [float(f"{mean:.4g}")] * 2 for column, mean in zip(schema.graph_columns, means, strict=True)
+            column.name: [float(f"{mean:.4g}")] * 2 for column, mean in zip(schema.graph_columns, means, strict=False)
         }
         return pd.DataFrame(columns | features)
     if share_rows:

@@ -167,7 +167,7 @@ def random_graph(schema: Schema, num_nodes: int, num_bonds: int, rng: np.random.
         edge_index=ends,
         edge_attr=attr,
         edge_float=numbers,
-        u=_random_numbers(schema.graph_columns, 1, rng)[0],
+        u=_random_numbers(schema.u_columns, 1, rng)[0],
         y=np.zeros(0, dtype=np.float32),
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
+from pipeline.descriptors import DESCRIPTOR_COLUMNS, describe
 from pipeline.errors import RowError
 from pipeline.graph import GraphChunk, Ints
 from pipeline.molecule import digest, molecule_keys, parse_smiles
@@ -50,7 +51,7 @@ EDGE_COLUMNS = (
 class Featurized(NamedTuple):
     """The molecules of a chunk of rows; K of the B rows are good."""
 
-    chunk: GraphChunk  # the K good ones; u (K, 0) and y (K, 0)
+    chunk: GraphChunk  # the K good ones; u (K, U) holds the descriptors; y (K, 0)
     good: NDArray[np.int64]  # (K,) their positions among the rows
     errors: dict[int, RowError]  # position of each other row -> why
     identity: NDArray[np.uint64]  # (K, 2) digest of the identity key; (0, 2) without keys, as the next two
@@ -58,17 +59,19 @@ class Featurized(NamedTuple):
     scaffold: NDArray[np.uint64]  # (K, 2)
 
 
-def featurize_smiles(smiles: Sequence[object], limits: Limits, *, keys: bool) -> Featurized:
+def featurize_smiles(smiles: Sequence[object], limits: Limits, *, keys: bool, descriptors: bool = False) -> Featurized:
     """Read and featurize a chunk of SMILES.
 
     Args:
         smiles: B values; None and blank text are missing ones.
         keys: also build the three keys, which takes about as long as the rest.
+        descriptors: also fill `u` with the columns of `pipeline.descriptors`, which takes several times the rest.
     """
     atoms, bonds = _Atoms(), _Bonds()
     good: list[int] = []
     errors: dict[int, RowError] = {}
     digests: list[tuple[tuple[int, int], ...]] = []
+    described: list[NDArray[np.float32]] = []
     for position, value in enumerate(smiles):
         try:
             text = _text(value)
@@ -79,11 +82,15 @@ def featurize_smiles(smiles: Sequence[object], limits: Limits, *, keys: bool) ->
             errors[position] = error
             continue
         good.append(position)
+        if descriptors:
+            described.append(describe(mol))
         atoms.append(mol, chiral="@" in text or "|" in text)
         bonds.append(mol, stereo="/" in text or "\\" in text or "|" in text)
     packed = np.array(digests, dtype=np.uint64).reshape(-1, 3, 2)
     identity, group, scaffold = (np.ascontiguousarray(packed[:, i]) for i in range(3))
     chunk = _pack(atoms, bonds)
+    if descriptors:
+        chunk = chunk._replace(u=np.array(described, dtype=np.float32).reshape(-1, len(DESCRIPTOR_COLUMNS)))
     return Featurized(chunk, np.array(good, dtype=np.int64), errors, identity, group, scaffold)
 
 

@@ -156,7 +156,7 @@ class Head(nn.Module):
     def __init__(self, hidden_dim: int, dropout: float, schema: Schema, statistics: Statistics) -> None:
         super().__init__()
         self.features = Standardize(statistics["u"])
-        width = hidden_dim + len(schema.graph_columns)
+        width = hidden_dim + len(schema.u_columns)
         self.mlp = nn.Sequential(
             nn.Linear(width, hidden_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden_dim, schema.output_dim)
         )

@@ -53,13 +53,14 @@ def graph_parts(tables: GraphTables, columns: tuple[str, ...], limits: Limits) -
 
 
 def molecule_parts(
-    table: Table, smiles: str, columns: tuple[str, ...], limits: Limits, processes: int
+    table: Table, smiles: str, columns: tuple[str, ...], limits: Limits, processes: int, descriptors: bool
 ) -> Iterator[Part]:
     """Read a table of molecules.
 
     Args:
         smiles: the column of the molecules.
         columns: other columns to read.
+        descriptors: also describe each molecule as a whole.
         processes: workers; 0 is all cores this process may use. A table of one chunk stays in this process.
     """
     chunks = read_rows(table, (smiles, *columns), CHUNK_ROWS)
@@ -67,12 +68,21 @@ def molecule_parts(
     workers = processes or usable_cores()
     if len(first) < 2 or workers == 1:
         for rows in chain(first, chunks):
-            yield _molecule_part(rows, smiles, featurize_smiles(list(rows.values[smiles]), limits, keys=True))
+            yield _molecule_part(
+                rows, smiles, featurize_smiles(list(rows.values[smiles]), limits, keys=True, descriptors=descriptors)
+            )
         return
     waiting: deque[tuple[Rows, Future[Featurized]]] = deque()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for rows in chain(first, chunks):
-            waiting.append((rows, pool.submit(featurize_smiles, list(rows.values[smiles]), limits, keys=True)))
+            waiting.append(
+                (
+                    rows,
+                    pool.submit(
+                        featurize_smiles, list(rows.values[smiles]), limits, keys=True, descriptors=descriptors
+                    ),
+                )
+            )
             if len(waiting) > 2 * workers:  # bounds memory: no more chunks wait than the workers soon need
                 done, future = waiting.popleft()
                 yield _molecule_part(done, smiles, future.result())

@@ -111,6 +111,10 @@ class Schema:
     """The whole contract of a data set and of the models trained on it.
 
     Column order is the column order of `x`, `x_float`, `edge_attr`, `edge_float` and `u`.
+
+    Attributes:
+        graph_columns: numbers of the row that a request must have, too.
+        descriptor_columns: numbers that the featurizer computes of a molecule; in `u` behind the `graph_columns`.
     """
 
     name: str
@@ -118,7 +122,8 @@ class Schema:
     targets: tuple[Target, ...]
     node_columns: tuple[Column, ...]
     edge_columns: tuple[Column, ...]
-    graph_columns: tuple[Column, ...] = ()  # numeric only, the fields of `u`
+    graph_columns: tuple[Column, ...] = ()  # numeric only
+    descriptor_columns: tuple[Column, ...] = ()
     directed: bool = False
     featurizer_version: int | None = None  # molecules only
     limits: Limits = field(default_factory=Limits)
@@ -159,6 +164,11 @@ class Schema:
         """Edge columns of one kind, in order: those of `edge_attr` (categorical) or `edge_float` (numeric)."""
         return tuple(column for column in self.edge_columns if column.kind == kind)
 
+    @property
+    def u_columns(self) -> tuple[Column, ...]:
+        """The fields of `u`, in order."""
+        return self.graph_columns + self.descriptor_columns
+
     def to_json(self) -> str:
         return json.dumps({"schema_version": SCHEMA_VERSION} | dataclasses.asdict(self), indent=1, ensure_ascii=False)
 
@@ -177,7 +187,7 @@ class Schema:
                 "run `mlflow run .` again with this version, or use the one that wrote it."
             )
         values["targets"] = tuple(Target(**_tuples(one)) for one in values["targets"])
-        for key in ("node_columns", "edge_columns", "graph_columns"):
+        for key in ("node_columns", "edge_columns", "graph_columns", "descriptor_columns"):
             values[key] = tuple(Column(**_tuples(one)) for one in values[key])
         values["limits"] = Limits(**values["limits"])
         return cls(**values)

@@ -27,6 +27,7 @@ class PrepareConfig:
         name: name of the model; default: the built-in name or the file's stem.
         dataset: `module:function` that returns PyG `Data` objects, instead of `data`.
         features: number columns of the row that join the graph vector, comma-separated.
+        descriptors: molecules only: RDKit's descriptors join the graph vector; serving computes them, too.
         kind: regression, binary or multiclass, for all targets or as `target:kind,…`; default: inferred.
         positive: name of the positive class of a binary target.
         transform: log10 or p, for all targets or as `target:log10,…`.
@@ -49,6 +50,7 @@ class PrepareConfig:
     name: str | None = None
     dataset: str | None = None
     features: str | None = None
+    descriptors: bool = False
     kind: str | None = None
     positive: str | None = None
     transform: str | None = None

@@ -95,7 +95,7 @@ class Layout:
             "graphs/node_ptr": TensorShape(narrow_dtype(nodes), (graphs + 1,)),
             "graphs/edge_ptr": TensorShape(narrow_dtype(edges), (graphs + 1,)),
             "graphs/y": TensorShape(float32, (graphs, len(schema.targets))),
-            "graphs/u": TensorShape(float32, (graphs, len(schema.graph_columns))),
+            "graphs/u": TensorShape(float32, (graphs, len(schema.u_columns))),
             "graphs/split": TensorShape(np.dtype(np.uint8), (graphs,)),
             "graphs/row": TensorShape(narrow_dtype(row), (graphs,)),
         }

@@ -131,12 +131,15 @@ def _read_molecules(columns: Mapping[str, Objects], schema: Schema) -> Iterator[
 
     smiles = columns["smiles"]
     for start, stop in _spans([len(one) if isinstance(one, str) else 0 for one in smiles], MAX_CHARACTERS):
-        found = featurize_smiles(list(smiles[start:stop]), schema.limits, keys=False)
+        found = featurize_smiles(
+            list(smiles[start:stop]), schema.limits, keys=False, descriptors=bool(schema.descriptor_columns)
+        )
         u, errors = _graph_features({name: values[start:stop] for name, values in columns.items()}, schema)
         kept = np.array([int(i) not in errors for i in found.good], dtype=bool)
         errors = errors | found.errors
         good = np.asarray(found.good, dtype=np.int64)
-        chunk = select(found.chunk, kept)._replace(u=u[good[kept]]) if kept.any() else None
+        found_u = np.concatenate([u[good], found.chunk.u], axis=1)
+        chunk = select(found.chunk._replace(u=found_u), kept) if kept.any() else None
         yield Piece(chunk, good[kept] + start, {start + i: error for i, error in errors.items()})
 
 

@@ -70,7 +70,7 @@ def write_count_model(
     """Write a network that answers (nodes of the graph + sum of its features) · weight + bias; `std` is `spread`."""
     width = schema.output_dim
     text = _COUNT.format(
-        u=len(schema.graph_columns),
+        u=len(schema.u_columns),
         o=width,
         weight=_numbers(weight or [1.0] + [0.0] * (width - 1)),
         bias=_numbers(bias or [0.0] * width),
