@@ -7,7 +7,11 @@ export DO_NOT_TRACK := true
 # Where torch comes from: empty is PyPI; CPU build: make run TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 
-.PHONY: run test test-slow check format bench clean
+# Timed against peers, in turn; half an hour on two cores. bench-accuracy trains for hours.
+SUBJECTS := loader prepare prepare_million training inference serving startup rerun
+PEERS := .venv-peers
+
+.PHONY: run test test-slow check format bench bench-accuracy clean
 
 run: $(VENV)/.run
 	mlflow run . --env-manager local
@@ -29,6 +33,16 @@ format: $(VENV)/.test
 	ruff check --fix .
 	ruff format .
 
+bench: $(VENV)/.run $(PEERS)/.done
+	set -e; for subject in $(SUBJECTS); do python -m bench.$$subject; done
+	python -m bench.report
+
+bench-accuracy: $(VENV)/.run $(PEERS)/.done
+	python -m bench.accuracy solubility --seeds 0 1 2
+	python -m bench.accuracy bbbp --split random --split_seeds 0 1 2
+	python -m bench.accuracy bbbp --split scaffold --split_seeds 0 1 2
+	python -m bench.report
+
 $(VENV)/.run: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	pip install --quiet --upgrade pip==26.3
@@ -40,9 +54,17 @@ $(VENV)/.test: $(VENV)/.run tests/requirements.txt
 	pip install --quiet --requirement tests/requirements.txt
 	touch $@
 
+# The peers of the benchmarks clash with our pins, so they live beside us.
+$(PEERS)/.done: bench/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --upgrade pip==26.3
+	$(PEERS)/bin/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $$(grep '^torch==' $<)
+	$(PEERS)/bin/pip install --quiet --requirement $<
+	touch $@
+
 # Gives the disk back: environment, stores, checkpoints, caches. Runs and models (mlflow.db, mlruns) stay:
 # they may be the only copy of a released model.
 clean:
-	rm -rf $(VENV) .graphline .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .graphline .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@du -sh mlflow.db mlruns 2>/dev/null | sed 's/^/kept: /' || true
