@@ -179,7 +179,9 @@ def reverse_edges(num_edges: int, *, directed: bool) -> Ints:
     """Number the reverse of each edge: `e ^ 1`, or -1 in directed graphs.  # (E,) int64"""
     if directed:
         return np.full(num_edges, -1, dtype=np.int64)
-    return np.arange(num_edges, dtype=np.int64) ^ 1
+    reverse = np.arange(num_edges, dtype=np.int64)
+    reverse ^= 1
+    return reverse
 
 
 def _pointers(sizes: Sequence[int] | Ints) -> Ints:

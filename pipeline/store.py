@@ -55,12 +55,19 @@ class CategoryRows(NamedTuple):
     """Rows of category codes, as a table and a code where that is shorter."""
 
     code: Ints | None  # (N,)
-    table: Ints  # (C, F), or (N, F) without a code
+    table: Ints  # (C, copies, F) int64, or (N, F) as stored without a code
+    copies: int  # edges of a stored one: 2 for a bond
+
+    @property
+    def stored(self) -> Ints:
+        """What the store has for each row.  # (N, ...)"""
+        return self.table if self.code is None else self.code
 
     def take(self, index: Ints) -> Ints:
-        """The rows at `index` (K,).  # (K, F) int64"""
-        rows = index if self.code is None else self.code.take(index)
-        return self.table.take(rows, axis=0).astype(np.int64, copy=False)
+        """The rows at `index` (K,), each `copies` times.  # (K * copies, F) int64"""
+        if self.code is None:
+            return self.table.take(np.repeat(index, self.copies), axis=0).astype(np.int64, copy=False)
+        return self.table.take(self.code.take(index), axis=0).reshape(len(index) * self.copies, self.table.shape[-1])
 
 
 class Arrays(NamedTuple):
@@ -108,6 +115,15 @@ class Store:
         return int(self.manifest["num_graphs"])
 
     @property
+    def num_nodes(self) -> int:
+        return int(self.manifest["num_nodes"])
+
+    @property
+    def num_edges(self) -> int:
+        """Directed edges: two a bond."""
+        return int(self.manifest["num_edges"])
+
+    @property
     def statistics(self) -> dict[str, dict[str, list[float]]]:
         """mean and std over the training side of each column of x_float, edge_float, u and y.
 
@@ -130,7 +146,7 @@ class Store:
         import pyarrow.parquet as pq
 
         indices = np.asarray(indices)
-        self._check(indices)
+        self.check(indices)
         names = np.empty(len(indices), dtype=object)
         with pq.ParquetFile(self.folder / ROWS) as file:
             start = 0
@@ -145,14 +161,14 @@ class Store:
 
     def graph(self, i: int) -> Graph:
         """One graph, labels included."""
-        self._check(np.array([i]))
+        self.check(np.array([i]))
         arrays = self.arrays
         nodes = np.arange(arrays.node_ptr[i], arrays.node_ptr[i + 1])
         edges = np.arange(arrays.edge_ptr[i], arrays.edge_ptr[i + 1])
         index, edge_attr, edge_float = arrays.edge_index[edges], arrays.edge_attr.take(edges), arrays.edge_float[edges]
         if not self.schema.directed:  # bond k is the edges 2k and 2k + 1
             index = np.stack([index, index[:, ::-1]], axis=1).reshape(-1, 2)
-            edge_attr, edge_float = np.repeat(edge_attr, 2, axis=0), np.repeat(edge_float, 2, axis=0)
+            edge_float = np.repeat(edge_float, 2, axis=0)
         return Graph(
             x=arrays.x.take(nodes).astype(np.int32),
             x_float=arrays.x_float[nodes],
@@ -170,22 +186,24 @@ class Store:
             values.setflags(write=False)
             return values
 
-        def category_rows(room: str) -> CategoryRows:
+        def category_rows(room: str, copies: int) -> CategoryRows:
+            table = array(f"{room}/table")
             if f"{room}/code" not in self.manifest["tensors"]:
-                return CategoryRows(None, array(f"{room}/table"))
-            return CategoryRows(array(f"{room}/code"), array(f"{room}/table").astype(np.int64))
+                return CategoryRows(None, table, copies)
+            return CategoryRows(array(f"{room}/code"), np.stack([table.astype(np.int64)] * copies, axis=1), copies)
 
         flat = ("node_ptr", "edge_ptr", "u", "y", "split", "row")
         return Arrays(
-            x=category_rows("nodes"),
+            x=category_rows("nodes", 1),
             x_float=array("nodes/x_float"),
             edge_index=array("edges/index"),
-            edge_attr=category_rows("edges"),
+            edge_attr=category_rows("edges", 1 if self.schema.directed else 2),
             edge_float=array("edges/edge_float"),
             **{name: array(f"graphs/{name}") for name in flat},
         )
 
-    def _check(self, indices: Ints) -> None:
+    def check(self, indices: Ints) -> None:
+        """Raise an IndexError if a graph is not in the store."""
         if len(indices) and (indices.min() < 0 or indices.max() >= self.num_graphs):
             raise IndexError(f"graphs {indices.min()} to {indices.max()} asked; {self.folder} has {self.num_graphs}.")
 

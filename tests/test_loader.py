@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_geometric.loader import DataLoader
 
+from pipeline import survey
 from pipeline.errors import ConfigError
 from pipeline.graph import GraphBatch, collate
 from pipeline.loader import BatchLoader, gather
 from pipeline.schema import Schema
 from tests.conftest import ROOT
-from tests.test_graph import make_graph, pyg_batch
+from tests.test_graph import assert_graphs_equal, make_graph, pyg_batch
 from tests.test_store import SCHEMA, build, build_molecules
 
 
@@ -79,6 +80,65 @@ def test_writing_into_a_batch_leaves_the_store_alone(store):
     for name in GraphBatch._fields:
         batch[name].zero_()
     assert_is_batch(gather(store, np.array([3])), [odd_graphs()[3]])
+
+
+@settings(max_examples=30, deadline=None)
+@given(ids=st.lists(st.integers(0, 19), min_size=1, max_size=40), batch_size=st.integers(1, 15), seed=st.integers(0, 9))
+def test_batches_of_a_loader_are_pyg_batches(store, ids, batch_size, seed):
+    many = odd_graphs()
+    loader = BatchLoader(store, np.array(ids), batch_size, True, seed)
+    batches = list(loader)
+    assert len(batches) == len(loader)
+    for found, wanted in zip(batches, epoch_ids(loader, 0), strict=True):
+        assert_is_batch(found, [many[i] for i in wanted])
+
+
+def test_batches_read_together_share_no_element(store):
+    batches = BatchLoader(store, np.arange(20).repeat(2), 4, False, 0)
+    for batch in batches:
+        for values in batch.values():
+            values.zero_()
+    for batch in (seen := list(batches))[1:]:
+        for values in batch.values():
+            values.zero_()
+    assert_is_batch(seen[0], [odd_graphs()[i] for i in (0, 0, 1, 1)])
+
+
+@pytest.mark.parametrize("directed", [False, True])
+def test_graphs_without_categories_or_without_numbers(tmp_path, directed):
+    for widths in ((0, 1, 0, 1, 0, 3), (2, 0, 2, 0, 0, 3)):
+        kinds = {"categorical": widths[0] > 0, "numeric": widths[1] > 0}
+        columns = {
+            name: tuple(c for c in getattr(SCHEMA, name) if kinds[c.kind]) for name in ("node_columns", "edge_columns")
+        }
+        schema = Schema(**{**vars(SCHEMA), **columns, "graph_columns": (), "directed": directed})
+        many = [make_graph(n, [(0, n - 1)] * n, seed=n, widths=widths, directed=directed) for n in (2, 0, 1, 3)]
+        store = build(tmp_path / f"s{widths[0]}", many, schema=schema)
+        for batch, ids in zip(BatchLoader(store, np.arange(4), 2, False, 0), ([0, 1], [2, 3]), strict=True):
+            assert_is_batch(batch, [many[i] for i in ids], directed=directed)
+        assert_graphs_equal(store.graph(3), many[3])
+
+
+@pytest.mark.parametrize("directed", [False, True])
+def test_rows_too_many_for_a_table(tmp_path, monkeypatch, directed):
+    monkeypatch.setattr(survey, "MAX_TABLE_ROWS", 1)
+    many = odd_graphs(directed=directed)
+    store = build(tmp_path / "s", many, schema=Schema(**{**vars(SCHEMA), "directed": directed}))
+    assert store.arrays.x.code is None
+    assert store.arrays.edge_attr.code is None
+    assert_is_batch(gather(store, np.arange(20)), many, directed=directed)
+    assert_graphs_equal(store.graph(14), many[14])
+
+
+def test_a_store_without_bonds(tmp_path):
+    many = [make_graph(n, [], seed=n) for n in (1, 0, 2)]
+    store = build(tmp_path / "s", many)
+    assert_is_batch(gather(store, np.array([2, 1, 0])), many[::-1])
+
+
+def test_a_loader_of_graphs_that_are_not_there(store):
+    with pytest.raises(IndexError, match="20"):
+        next(iter(BatchLoader(store, np.array([3, 20]), 1, False, 0)))
 
 
 def epoch_ids(loader, epoch):

@@ -70,7 +70,7 @@ def build(folder, many, *, schema=SCHEMA, keep=None, split=None, chunk=3, y=None
 
 
 def build_molecules(folder, smiles):
-    found = featurize_smiles(smiles, Limits(), keys=False)
+    found = featurize_smiles(smiles, Limits())
     spool = Spool(folder.parent / f"{folder.name}.spool")
     spool.append(found.chunk, smiles)
     size = len(smiles)
