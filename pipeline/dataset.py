@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 from pipeline.descriptors import DESCRIPTOR_COLUMNS
 from pipeline.errors import ConfigError, DataError, RowError, SplitError
 from pipeline.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS
-from pipeline.graph import select
 from pipeline.graphtable import open_graph_tables
 from pipeline.labels import LabelScan, merge_replicates, parse_labels
-from pipeline.parts import Keys, Part, graph_parts, molecule_parts
+from pipeline.parts import Keys, Part, Wanted, exact_keys, graph_parts, mix_keys, molecule_parts
 from pipeline.schema import Column, Limits, Schema, Target
 from pipeline.source import PrepareConfig, Source, names, per_target, split_columns
 from pipeline.split import NO_SIDE, TRAIN, parse_sides, parse_times, split_graphs
@@ -114,16 +113,17 @@ def open_source(config: PrepareConfig, source: Source) -> Opened:
         limits=limits,
         description=source.recipe.get("description"),
     )
-    parts = partial(molecule_parts, table, smiles, asked, limits, config.processes, config.descriptors)
+    wanted = Wanted(limits, source.split == "scaffold", config.descriptors)
+    parts = partial(molecule_parts, table, smiles, asked, wanted, config.processes)
     return Opened(source, schema, smiles, table.decimal, asked, parts, side_column)
 
 
 class Collected(NamedTuple):
     """Every graph that could be read, in source order; the graphs themselves lie in the spool."""
 
-    identity: Keys
-    group: Keys
-    scaffold: Keys
+    keys: Keys  # as in `Part`
+    scaffold: Keys  # (G, 2) or (0, 2)
+    u: NDArray[np.float32]
     y: NDArray[np.float32]
     given: NDArray[np.int8]
     time: Floats
@@ -164,16 +164,13 @@ def collect(
             writer.writerow([part.rows.number[position], part.ids[position], error.code, error.detail])
         keep = ~np.isin(part.good, list(table.leaving)) if table.leaving else np.ones(len(part.good), dtype=bool)
         good = part.good[keep]
-        chunk = part.chunk._replace(
-            u=np.concatenate([table.u[part.good], part.chunk.u], axis=1),
-            y=np.empty((len(part.good), 0), dtype=np.float32),
-        )  # labels are settled later, when replicates are merged
         if keep.any():
-            spool.append(select(chunk, keep), [str(part.ids[position]) for position in good])
+            piece = part.piece._replace(u=np.concatenate([table.u[part.good], part.piece.u], axis=1))
+            spool.append(piece.select(keep), [str(part.ids[position]) for position in good])
             found = {
-                "identity": _mix(part.identity[keep], table.u[good]),
-                "group": part.group[keep],
-                "scaffold": part.scaffold[keep] if len(part.scaffold) else part.group[keep],
+                "keys": part.keys[keep],
+                "scaffold": part.scaffold[keep] if len(part.scaffold) else part.scaffold,
+                "u": table.u[good],
                 "y": table.y[good],
                 "given": table.given[good],
                 "time": table.time[good],
@@ -199,7 +196,7 @@ class Settled(NamedTuple):
     report: dict[str, Any]
 
 
-def settle(found: Collected, opened: Opened, config: PrepareConfig) -> Settled:
+def settle(found: Collected, opened: Opened, config: PrepareConfig, spool: Spool) -> Settled:
     """Merge replicates, drop conflicts, split, take leaks out, check that every side is fit for use.
 
     Raises:
@@ -208,8 +205,12 @@ def settle(found: Collected, opened: Opened, config: PrepareConfig) -> Settled:
     targets = opened.schema.targets
     if opened.source.split == "scaffold" and opened.schema.data_kind != "molecule":
         raise ConfigError("split=scaffold needs molecules; pass split=random, given, time or a column.")
+    identity = group = found.keys
+    if opened.schema.data_kind == "molecule":
+        identity, group = exact_keys(found.keys[:, 0], spool, opened.schema.limits, config.processes)
     # Rows that the data puts on two sides are no replicates: a label of test must not reach training by a median.
-    identity = _mix(found.identity, found.given[:, None].astype(np.float32)) if opened.side_column else found.identity
+    sides = found.given[:, None].astype(np.float32) if opened.side_column else found.u[:, :0]
+    identity = mix_keys(mix_keys(identity, found.u), sides)
     replicates = merge_replicates(identity, found.y, targets)
     alive = np.flatnonzero(replicates.keep & ~replicates.conflicts)
     if not len(alive):
@@ -217,11 +218,11 @@ def settle(found: Collected, opened: Opened, config: PrepareConfig) -> Settled:
     method = "given" if opened.side_column else opened.source.split
     split = split_graphs(
         method,
-        found.group[alive],
+        group[alive],
         y=replicates.y[alive],
         targets=targets,
         seed=config.split_seed,
-        scaffold=found.scaffold[alive],
+        scaffold=found.scaffold[alive] if len(found.scaffold) else None,
         given=found.given[alive] if method == "given" else None,
         time=found.time[alive] if method == "time" else None,
     )
@@ -283,7 +284,7 @@ def build_store(
         spool = Spool(Path(temporary) / "spool")
         with open(Path(temporary) / "quarantine.csv", "w", newline="", encoding="utf-8") as file:
             found = collect(opened, config, spool, file, progress)
-            settled = settle(found, opened, config)
+            settled = settle(found, opened, config, spool)
             quarantine_conflicts(found, settled, spool, file)
         from pipeline.store import write_store  # torch only here: the worker pool is gone, and its workers never saw it
 
@@ -385,17 +386,7 @@ def _require(asked: tuple[str, ...], columns: tuple[str, ...], source: Source, s
             f"or one of the columns {', '.join(columns)}."
         )
     if missing:
-        named = ", ".join(map(repr, missing))
-        raise DataError(f"{source.path}: no column {named}. The columns are {', '.join(columns)}.")
-
-
-def _mix(keys: Keys, u: NDArray[np.float32]) -> Keys:
-    """A molecule at another temperature is no replicate: graph features join the identity."""
-    mixed = keys.copy()
-    for c in range(u.shape[1]):
-        bits = np.ascontiguousarray(u[:, c] + 0.0).view(np.uint32).astype(np.uint64)  # + 0.0: -0 is 0
-        mixed = (mixed ^ bits[:, None]) * np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing, Knuth vol. 3, 6.4
-    return mixed
+        raise DataError(f"{source.path}: no column {str(missing)[1:-1]}. The columns are {', '.join(columns)}.")
 
 
 def _some(name: str, count: int) -> dict[str, int]:

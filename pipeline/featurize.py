@@ -16,7 +16,8 @@ from rdkit import Chem
 from pipeline.descriptors import DESCRIPTOR_COLUMNS, describe
 from pipeline.errors import RowError
 from pipeline.graph import GraphChunk, Ints
-from pipeline.molecule import digest, molecule_keys, parse_smiles
+from pipeline.molecule import digest, parse_smiles, scaffold_key
+from pipeline.records import Records, Values
 from pipeline.schema import Column, Limits
 
 FEATURIZER_VERSION = 1
@@ -28,7 +29,6 @@ _BONDS = ("SINGLE", "DOUBLE", "TRIPLE", "AROMATIC", "DATIVE")
 _BOND_STEREO = ("NONE", "ANY", "Z", "E")  # in the order of RDKit's enumeration
 _NO_YES = ("no", "yes")
 _MAX_RING = 8
-_AROMATIC = int(Chem.BondType.AROMATIC)
 
 NODE_COLUMNS = (
     Column("element", "categorical", _ELEMENTS),  # a dummy atom `*` is unknown
@@ -47,6 +47,10 @@ EDGE_COLUMNS = (
     Column("stereo", "categorical", _BOND_STEREO),
 )
 
+SKELETON_COLUMNS = (0, 2, 4)
+"""Element, charge and hydrogens: what the SMILES of a molecule without stereo and isotopes says of an atom, whatever
+RDKit derives from it. So molecules of one group have one skeleton (`skeleton_hashes`)."""
+
 
 class Featurized(NamedTuple):
     """The molecules of a chunk of rows; K of the B rows are good."""
@@ -54,102 +58,41 @@ class Featurized(NamedTuple):
     chunk: GraphChunk  # the K good ones; u (K, U) holds the descriptors; y (K, 0)
     good: NDArray[np.int64]  # (K,) their positions among the rows
     errors: dict[int, RowError]  # position of each other row -> why
-    identity: NDArray[np.uint64]  # (K, 2) digest of the identity key; (0, 2) without keys, as the next two
-    group: NDArray[np.uint64]  # (K, 2)
-    scaffold: NDArray[np.uint64]  # (K, 2)
+    scaffold: NDArray[np.uint64]  # (K, 2) digest of the scaffold key; (0, 2) if not asked for
 
 
-def featurize_smiles(smiles: Sequence[object], limits: Limits, *, keys: bool, descriptors: bool = False) -> Featurized:
+def featurize_smiles(
+    smiles: Sequence[object], limits: Limits, *, scaffolds: bool = False, descriptors: bool = False
+) -> Featurized:
     """Read and featurize a chunk of SMILES.
 
     Args:
         smiles: B values; None and blank text are missing ones.
-        keys: also build the three keys, which takes about as long as the rest.
+        scaffolds: also build the scaffold keys, which takes about as long as the rest.
         descriptors: also fill `u` with the columns of `pipeline.descriptors`, which takes several times the rest.
     """
-    atoms, bonds = _Atoms(), _Bonds()
+    records = Records()
     good: list[int] = []
     errors: dict[int, RowError] = {}
-    digests: list[tuple[tuple[int, int], ...]] = []
+    scaffold: list[tuple[int, int]] = []
     described: list[NDArray[np.float32]] = []
     for position, value in enumerate(smiles):
         try:
-            text = _text(value)
-            mol = parse_smiles(text, limits)
-            if keys:
-                digests.append(tuple(digest(key) for key in _keys(mol)))
+            mol = parse_smiles(_text(value), limits)
+            if scaffolds:
+                scaffold.append(_scaffold(mol))
         except RowError as error:
             errors[position] = error
             continue
         good.append(position)
         if descriptors:
             described.append(describe(mol))
-        atoms.append(mol, chiral="@" in text or "|" in text)
-        bonds.append(mol, stereo="/" in text or "\\" in text or "|" in text)
-    packed = np.array(digests, dtype=np.uint64).reshape(-1, 3, 2)
-    identity, group, scaffold = (np.ascontiguousarray(packed[:, i]) for i in range(3))
-    chunk = _pack(atoms, bonds)
+        records.append(mol)
+    keys = np.array(scaffold, dtype=np.uint64).reshape(-1, 2)
+    chunk = _pack(records)
     if descriptors:
         chunk = chunk._replace(u=np.array(described, dtype=np.float32).reshape(-1, len(DESCRIPTOR_COLUMNS)))
-    return Featurized(chunk, np.array(good, dtype=np.int64), errors, identity, group, scaffold)
-
-
-class _Atoms:
-    """Raw values of atoms, one list a property: a list grows by C calls only, which is what makes this quick."""
-
-    def __init__(self) -> None:
-        self.count: list[int] = []
-        self.number: list[int] = []
-        self.charge: list[int] = []
-        self.hydrogens: list[int] = []
-        self.hybridization: list[int] = []
-        self.ring: list[int] = []
-        self.chirality: dict[int, int] = {}  # atom of the chunk -> code, few have one
-
-    def append(self, mol: Chem.Mol, *, chiral: bool) -> None:
-        count = mol.GetNumAtoms()
-        atoms = list(map(mol.GetAtomWithIdx, range(count)))  # three times as fast as mol.GetAtoms()
-        if chiral:
-            for i, atom in enumerate(atoms, start=len(self.number)):
-                if atom.HasProp("_CIPCode"):
-                    self.chirality[i] = _CHIRALITY.get(atom.GetProp("_CIPCode"), 0)
-        self.count.append(count)
-        self.number.extend(map(Chem.Atom.GetAtomicNum, atoms))
-        self.charge.extend(map(Chem.Atom.GetFormalCharge, atoms))
-        self.hydrogens.extend(map(Chem.Atom.GetTotalNumHs, atoms))
-        self.hybridization.extend(map(Chem.Atom.GetHybridization, atoms))
-        rings = mol.GetRingInfo()
-        self.ring.extend(map(rings.MinAtomRingSize, range(count)) if rings.NumRings() else [0] * count)
-
-
-class _Bonds:
-    """Raw values of bonds, one list a property."""
-
-    def __init__(self) -> None:
-        self.count: list[int] = []
-        self.begin: list[int] = []
-        self.end: list[int] = []
-        self.kind: list[int] = []
-        self.conjugated: list[bool] = []
-        self.in_ring: list[bool] = []
-        self.stereo: list[int] = []
-
-    def append(self, mol: Chem.Mol, *, stereo: bool) -> None:
-        count = mol.GetNumBonds()
-        bonds = list(map(mol.GetBondWithIdx, range(count)))
-        self.count.append(count)
-        self.begin.extend(map(Chem.Bond.GetBeginAtomIdx, bonds))
-        self.end.extend(map(Chem.Bond.GetEndAtomIdx, bonds))
-        self.kind.extend(map(Chem.Bond.GetBondType, bonds))
-        self.conjugated.extend(map(Chem.Bond.GetIsConjugated, bonds))
-        rings = mol.GetRingInfo().NumRings()
-        self.in_ring.extend(map(Chem.Bond.IsInRing, bonds) if rings else [False] * count)
-        self.stereo.extend(map(Chem.Bond.GetStereo, bonds) if stereo else [0] * count)
-
-
-_CHIRALITY = {"R": 2, "S": 3}
-_BOND_CODES = np.zeros(256, dtype=np.int32)
-_BOND_CODES[[int(Chem.BondType.names[name]) for name in _BONDS]] = np.arange(1, len(_BONDS) + 1)
+    return Featurized(chunk, np.array(good, dtype=np.int64), errors, keys)
 
 
 def _text(value: object) -> str:
@@ -160,54 +103,78 @@ def _text(value: object) -> str:
     return value
 
 
-def _keys(mol: Chem.Mol) -> tuple[str, str, str]:
+def _scaffold(mol: Chem.Mol) -> tuple[int, int]:
     try:
-        return molecule_keys(mol)
+        return digest(scaffold_key(mol))
     except (RuntimeError, ValueError):  # broken invariants inside RDKit; its text may hold the molecule
-        raise RowError("invalid_smiles", "RDKit cannot write the canonical SMILES of the molecule.") from None
+        raise RowError("invalid_smiles", "RDKit cannot write the scaffold of the molecule.") from None
 
 
-def _pack(atoms: _Atoms, bonds: _Bonds) -> GraphChunk:
-    node_ptr, bond_ptr = _pointers(atoms.count), _pointers(bonds.count)
-    pairs = np.stack([_ints(bonds.begin), _ints(bonds.end)], axis=1)  # (E / 2, 2)
-    kind = _ints(bonds.kind)
-    ends = pairs + np.repeat(node_ptr[:-1], np.diff(bond_ptr))[:, None]  # atoms of the chunk
-    num_atoms = int(node_ptr[-1])
-    hydrogens = _ints(atoms.hydrogens)
-    degree = np.bincount(ends.ravel(), minlength=num_atoms) + hydrogens
-    aromatic = np.zeros(num_atoms, dtype=np.int32)
-    aromatic[ends[kind == _AROMATIC]] = 1  # in a sanitised molecule these are exactly the aromatic atoms
-    chirality = np.ones(num_atoms, dtype=np.int32)
-    chirality[_ints(atoms.chirality.keys())] = _ints(atoms.chirality.values())
-    ring = np.minimum(_ints(atoms.ring), _MAX_RING + 1)
-    x = (
-        _code(_ints(atoms.number) - 1, len(_ELEMENTS)),
-        _code(degree, 9),
-        _code(_ints(atoms.charge) + 3, 7),
-        chirality,
-        _code(hydrogens, 7),
-        _code(_ints(atoms.hybridization) - 1, len(_HYBRIDIZATIONS)),
-        aromatic + 1,
-        np.where(ring == 0, 1, ring - 1),
-    )
-    edge_attr = (
-        _BOND_CODES[kind],
-        _ints(bonds.conjugated) + 1,
-        _ints(bonds.in_ring) + 1,
-        _code(_ints(bonds.stereo), len(_BOND_STEREO)),
-    )
-    num_graphs, num_edges = len(atoms.count), 2 * len(pairs)
+def _pack(records: Records) -> GraphChunk:
+    node_ptr, bond_ptr = _pointers(records.num_atoms), _pointers(records.num_bonds)
+    pairs = _ints(records.ends).reshape(-1, 2)  # (E / 2, 2)
+    ends = pairs + np.repeat(node_ptr[:-1], records.num_bonds)[:, None]  # atoms of the chunk
+    num_graphs, num_atoms, num_edges = len(records.num_atoms), int(node_ptr[-1]), 2 * len(pairs)
+    smallest, in_ring = _rings(records, node_ptr, ends)
+    number, charge, hydrogens, hybridization, aromatic, _ = _columns(records.atoms.rows, 6)
+    x = np.empty((num_atoms, len(NODE_COLUMNS)), dtype=np.int32)
+    code = _ints(records.atom_code)
+    x[:, 0] = _code(number - 1, len(_ELEMENTS))[code]
+    x[:, 1] = _code(np.bincount(ends.ravel(), minlength=num_atoms) + hydrogens[code], 9)
+    x[:, 2] = _code(charge + 3, 7)[code]
+    x[:, 3] = 1
+    x[_ints(records.cip), 3] = _ints(_CHIRALITY.get(label, 0) for label in records.cip.values())
+    x[:, 4] = _code(hydrogens, 7)[code]
+    x[:, 5] = _code(hybridization - 1, len(_HYBRIDIZATIONS))[code]
+    x[:, 6] = (aromatic + 1)[code]
+    x[:, 7] = _RING_CODES[np.minimum(smallest, _MAX_RING + 1)]
+    kind, conjugated, stereo = _columns(records.bonds.rows, 3)
+    code = _ints(records.bond_code)
+    edge_attr = np.empty((len(pairs), 2, len(EDGE_COLUMNS)), dtype=np.int32)
+    edge_attr[:, :, 0] = _BOND_CODES[kind][code, None]
+    edge_attr[:, :, 1] = (conjugated + 1)[code, None]
+    edge_attr[:, :, 2] = in_ring[:, None] + 1
+    edge_attr[:, :, 3] = _code(stereo, len(_BOND_STEREO))[code, None]
     return GraphChunk(
         node_ptr=node_ptr,
         edge_ptr=2 * bond_ptr,
-        x=np.stack(x, axis=1).astype(np.int32, copy=False),
+        x=x,
         x_float=np.zeros((num_atoms, 0), dtype=np.float32),
-        edge_index=np.stack([pairs.ravel(), pairs[:, ::-1].ravel()]).astype(np.int32, copy=False),
-        edge_attr=np.repeat(np.stack(edge_attr, axis=1).astype(np.int32, copy=False), 2, axis=0),
+        edge_index=np.stack([pairs.ravel(), pairs[:, ::-1].ravel()]),
+        edge_attr=edge_attr.reshape(num_edges, len(EDGE_COLUMNS)),
         edge_float=np.zeros((num_edges, 0), dtype=np.float32),
         u=np.zeros((num_graphs, 0), dtype=np.float32),
         y=np.zeros((num_graphs, 0), dtype=np.float32),
     )
+
+
+def _rings(records: Records, node_ptr: Ints, ends: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+    """Size of the smallest ring of each atom, 0 for none (N,), and whether each bond is in a ring (B,)."""
+    size, num_rings = _ints(records.ring_size), _ints(records.num_rings)
+    first = np.repeat(node_ptr[:-1], num_rings)  # (R,) first atom of the ring's molecule
+    atoms = _ints(records.ring_atoms) + np.repeat(first, size)
+    smallest = np.full(node_ptr[-1], np.iinfo(np.int32).max, dtype=np.int32)
+    np.minimum.at(smallest, atoms, np.repeat(size, size))
+    # A bond is in a ring exactly when its ends share one: if not in that ring itself, it cuts it into two smaller ones.
+    in_ring = np.zeros(len(ends), dtype=bool)
+    number = np.repeat(np.arange(len(size)) - np.repeat(_pointers(num_rings)[:-1], num_rings), size)
+    for word in range(0, int(num_rings.max(initial=0)), 64):  # a bit a ring of the molecule
+        here = (number >= word) & (number < word + 64)
+        member = np.zeros(node_ptr[-1], dtype=np.uint64)
+        np.bitwise_or.at(member, atoms[here], np.uint64(1) << (number[here] - word).astype(np.uint64))
+        in_ring |= (member[ends[:, 0]] & member[ends[:, 1]]) != 0
+    return np.where(smallest == np.iinfo(np.int32).max, 0, smallest), in_ring
+
+
+_CHIRALITY = {"R": 2, "S": 3}
+_BOND_CODES = np.zeros(256, dtype=np.int32)
+_BOND_CODES[[int(Chem.BondType.names[name]) for name in _BONDS]] = np.arange(1, len(_BONDS) + 1)
+_RING_CODES = np.array([1, 1, 1, *range(2, _MAX_RING + 1)], dtype=np.int32)  # smallest ring -> none, 3, 4, ..., larger
+
+
+def _columns(rows: list[Values], width: int) -> Ints:
+    """The values of distinct atoms or bonds, column by column.  # (width, C)"""
+    return np.array(rows, dtype=np.int32).reshape(-1, width).T
 
 
 def _ints(values: Iterable[int]) -> Ints:
@@ -219,5 +186,5 @@ def _code(index: Ints, num_categories: int) -> Ints:
     return np.where((index >= 0) & (index < num_categories), index + 1, 0)
 
 
-def _pointers(sizes: list[int]) -> Ints:
+def _pointers(sizes: Sequence[int] | Ints) -> Ints:
     return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])

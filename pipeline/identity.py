@@ -10,6 +10,7 @@ Source: Weisfeiler and Leman 1968 (colour refinement); McKay and Piperno 2014, a
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipeline.graph import GraphChunk
 
 ROUNDS = 3  # rounds of refinement in one step
 MAX_STEPS = 24
+SKELETON_ROUNDS = 3
 
 Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
@@ -49,6 +51,28 @@ def graph_keys(chunk: GraphChunk) -> Hashes:
         text = sizes.tobytes() + node_rows.tobytes() + edge_rows.tobytes()
         keys[g] = np.frombuffer(hashlib.blake2b(text, digest_size=16).digest(), dtype=np.uint64)
     return keys
+
+
+def skeleton_hashes(chunk: GraphChunk, columns: Sequence[int]) -> Hashes:
+    """Hash each undirected graph without the features of its edges: equal graphs have equal hashes.
+
+    Different graphs may share one too: it tells which graphs need no closer look, because they share it with none.
+
+    Args:
+        columns: of x, those to look at.
+
+    Returns:
+        (G,) uint64.
+    """
+    colour = _hash_rows(chunk.x[:, columns].astype(np.int32))
+    source, target = chunk.edge_index + np.repeat(chunk.node_ptr[:-1], np.diff(chunk.edge_ptr))  # (E,), (E,)
+    for _ in range(SKELETON_ROUNDS):
+        sums = np.zeros(len(colour), dtype=np.uint64)
+        np.add.at(sums, target, colour[source])
+        colour = _mix(_mix(colour) + sums)
+    total = np.zeros(chunk.num_graphs, dtype=np.uint64)
+    np.add.at(total, np.repeat(np.arange(chunk.num_graphs), np.diff(chunk.node_ptr)), colour)
+    return total
 
 
 class _Open(NamedTuple):

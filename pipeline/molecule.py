@@ -20,6 +20,11 @@ _POSITION = re.compile(r"around position (\d+):")
 _STEREO_OR_ISOTOPE = re.compile(r"[@/\\]|\[\d")
 _MAX_SCAFFOLD_RINGS = 60  # RDKit's scaffold takes 0.04 s for 50 rings, 4 s for 200
 _ATOM_MAP = re.compile(r":\d+\]")
+# A text without these has no stereo, no map numbers, no extension, and no hydrogen that is an atom of its own.
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9()\[\]=#.%+-]|\[[\dHDT#]")
+_BARE = Chem.SmilesParserParams()
+for _name in ("sanitize", "removeHs", "allowCXSMILES", "parseName"):
+    setattr(_BARE, _name, False)
 
 
 def parse_smiles(smiles: str, limits: Limits) -> Chem.Mol:
@@ -33,14 +38,32 @@ def parse_smiles(smiles: str, limits: Limits) -> Chem.Mol:
     smiles = smiles.strip()
     _check_text(smiles, limits)
     _catch_log()
-    _log.lines = []
-    mol = Chem.MolFromSmiles(smiles)
+    mol = None if _NOT_PLAIN.search(smiles) else _read_plain(smiles)
+    if mol is None:
+        _log.lines = []
+        mol = Chem.MolFromSmiles(smiles)
     if mol is None:
         raise RowError("invalid_smiles", _reason(smiles, _log.lines))
     check_size(mol, limits)
     if _ATOM_MAP.search(smiles):  # numbers of a reaction, not of the molecule: they must not part equal molecules
         for atom in mol.GetAtoms():
             atom.SetAtomMapNum(0)
+    return mol
+
+
+def _read_plain(smiles: str) -> Chem.Mol | None:
+    """Read a SMILES that has no hydrogens to remove and no stereo to assign: a fifth quicker than with both steps.
+
+    Returns:
+        The same molecule as `Chem.MolFromSmiles`, or None where that one may know better or tells why not.
+    """
+    mol = Chem.MolFromSmiles(smiles, _BARE)
+    if mol is None:
+        return None
+    try:
+        Chem.SanitizeMol(mol)
+    except ValueError:
+        return None
     return mol
 
 
@@ -83,11 +106,10 @@ def scaffold_key(mol: Chem.Mol) -> str:
     return group_key(mol)
 
 
-def molecule_keys(mol: Chem.Mol) -> tuple[str, str, str]:
-    """Identity, group and scaffold key; quicker than one by one where a molecule has no stereo."""
+def molecule_keys(mol: Chem.Mol) -> tuple[str, str]:
+    """Identity and group key; quicker than one by one where a molecule has no stereo."""
     identity = identity_key(mol)
-    group = group_key(mol) if _STEREO_OR_ISOTOPE.search(identity) else identity
-    return identity, group, scaffold_key(mol) if mol.GetRingInfo().NumRings() else group
+    return identity, group_key(mol) if _STEREO_OR_ISOTOPE.search(identity) else identity
 
 
 def digest(text: str) -> tuple[int, int]:

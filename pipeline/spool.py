@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,32 @@ class Piece(NamedTuple):
     edge_float: Floats  # (E, Q)
     u: Floats  # (K, U)
 
+    @classmethod
+    def of(cls, chunk: GraphChunk) -> Piece:
+        """Shorten a chunk; its labels are left out."""
+        x_table, x_code = distinct_rows(chunk.x)
+        edge_table, edge_code = distinct_rows(chunk.edge_attr)
+        return cls(
+            num_nodes=np.diff(chunk.node_ptr),
+            num_edges=np.diff(chunk.edge_ptr),
+            x_table=x_table,
+            x_code=x_code,
+            x_float=chunk.x_float,
+            edge_index=chunk.edge_index.astype(narrow_dtype(chunk.edge_index)),
+            edge_table=edge_table,
+            edge_code=edge_code,
+            edge_float=chunk.edge_float,
+            u=chunk.u,
+        )
+
     @property
     def num_graphs(self) -> int:
         return len(self.num_nodes)
 
     def select(self, keep: NDArray[np.bool_]) -> Piece:
         """The graphs where `keep` (K,) is true; the tables stay whole."""
+        if keep.all():
+            return self
         nodes, edges = np.repeat(keep, self.num_nodes), np.repeat(keep, self.num_edges)
         return self._replace(
             num_nodes=self.num_nodes[keep],
@@ -84,7 +104,7 @@ class Spool:
         for stale in folder.glob("chunk-*.npz"):
             stale.unlink()
 
-    def append(self, chunk: GraphChunk, ids: Sequence[str]) -> None:
+    def append(self, graphs: GraphChunk | Piece, ids: Sequence[str]) -> None:
         """Write one chunk.
 
         Args:
@@ -93,48 +113,50 @@ class Spool:
         Raises:
             ShapeError: if `ids` or the widths of the fields do not fit.
         """
-        if len(ids) != chunk.num_graphs:
-            raise ShapeError(f"spool: {len(ids)} ids came for {chunk.num_graphs} graphs; one for each is needed.")
-        widths = tuple(field.shape[1] for field in (chunk.x, chunk.x_float, chunk.edge_attr, chunk.edge_float, chunk.u))
+        piece = graphs if isinstance(graphs, Piece) else Piece.of(graphs)
+        if len(ids) != piece.num_graphs:
+            raise ShapeError(f"spool: {len(ids)} ids came for {piece.num_graphs} graphs; one for each is needed.")
+        widths = tuple(
+            rows.shape[1] for rows in (piece.x_table, piece.x_float, piece.edge_table, piece.edge_float, piece.u)
+        )
         if self._widths not in (None, widths):
             raise ShapeError(f"spool: a chunk has fields of widths {widths}, those before {self._widths}.")
         self._widths = widths
-        if chunk.num_graphs == 0:
+        if piece.num_graphs == 0:
             return
         texts = [name.encode() for name in ids]
-        x_table, x_code = distinct_rows(chunk.x)
-        edge_table, edge_code = distinct_rows(chunk.edge_attr)
         np.savez(
             self._file(self._num_files),
             allow_pickle=False,
-            num_nodes=np.diff(chunk.node_ptr),
-            num_edges=np.diff(chunk.edge_ptr),
-            x_table=x_table,
-            x_code=x_code,
-            x_float=chunk.x_float,
-            edge_index=chunk.edge_index.astype(narrow_dtype(chunk.edge_index)),
-            edge_table=edge_table,
-            edge_code=edge_code,
-            edge_float=chunk.edge_float,
-            u=chunk.u,
+            **piece._asdict(),
             id_size=np.array([len(text) for text in texts], dtype=np.int64),
             id_bytes=np.frombuffer(b"".join(texts), dtype=np.uint8),
         )
         self._num_files += 1
-        self.num_graphs += chunk.num_graphs
+        self.num_graphs += piece.num_graphs
+
+    def ids(self) -> Iterator[list[str]]:
+        """The names of the graphs, chunk by chunk."""
+        for number in range(self._num_files):
+            with np.load(self._file(number), allow_pickle=False) as arrays:
+                yield _names(arrays)
 
     def __iter__(self) -> Iterator[tuple[Piece, list[str]]]:
         """The chunks in order, each with the names of its graphs."""
         for number in range(self._num_files):
             with np.load(self._file(number), allow_pickle=False) as arrays:
-                fields = {name: arrays[name] for name in Piece._fields}
-                ends = np.cumsum(arrays["id_size"]).tolist()
-                text = arrays["id_bytes"].tobytes()
-            ids = [text[a:b].decode() for a, b in zip([0, *ends[:-1]], ends, strict=True)]
-            yield Piece(**fields), ids
+                piece = Piece(**{name: arrays[name] for name in Piece._fields})
+                ids = _names(arrays)
+            yield piece, ids
 
     def _file(self, number: int) -> Path:
         return self.folder / f"chunk-{number:06d}.npz"
+
+
+def _names(arrays: Mapping[str, NDArray[Any]]) -> list[str]:
+    ends = np.cumsum(arrays["id_size"]).tolist()
+    text = arrays["id_bytes"].tobytes()
+    return [text[a:b].decode() for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def distinct_rows(rows: Ints) -> tuple[Ints, Ints]:

@@ -13,14 +13,13 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 
 import mlflow
-import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from pipeline.errors import BundleError, DataError
 from pipeline.schema import Schema
-from serving.request import Answers, read_request, unknown_categories
+from serving.request import Answers, Categories, read_request
 from serving.session import Session
 
 
@@ -36,6 +35,7 @@ class GraphModel(PythonModel):  # type: ignore[misc] # mlflow has no types that 
         self.schema = Schema.from_json(Path(context.artifacts["schema.json"]).read_text(encoding="utf-8"))
         self.session = Session(context.artifacts["model.onnx"])
         check_fit(self.session, self.schema)
+        self.categories = Categories(self.schema)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -57,8 +57,7 @@ class GraphModel(PythonModel):  # type: ignore[misc] # mlflow has no types that 
                 answers.add_errors(piece.errors)
                 if piece.chunk is not None:
                     outputs = self.session.run_chunk(piece.chunk, directed=self.schema.directed)
-                    warnings = np.array([*unknown_categories(piece.chunk, self.schema), None], dtype=object)[:-1]
-                    answers.add(piece.good, outputs, warnings)
+                    answers.add(piece.good, outputs, self.categories.unknown(piece.chunk))
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         return answers.table()

@@ -155,7 +155,9 @@ def test_a_bundle_holds_what_it_needs_and_no_more(built):
         *(f"code/pipeline/{name}.py" for name in ("__init__", "answer", "columns", "errors", "graph", "schema")),
     }
     assert files("graphs") == common
-    assert files("molecules") == common | {"code/pipeline/featurize.py", "code/pipeline/molecule.py"}
+    assert files("molecules") == common | {
+        f"code/pipeline/{name}.py" for name in ("descriptors", "featurize", "molecule", "records")
+    }
 
 
 def test_a_bundle_is_signed_and_tells_no_local_path(built):

@@ -55,7 +55,7 @@ def test_what_is_no_number_is_missing():
 
 
 def test_good_rows_get_theirs():
-    found = featurize_smiles(["CCO", "C1CC", "CCN"], Limits(), keys=False, descriptors=True)
+    found = featurize_smiles(["CCO", "C1CC", "CCN"], Limits(), descriptors=True)
     assert found.good.tolist() == [0, 2]
     for row, smiles in enumerate(("CCO", "CCN")):
         np.testing.assert_array_equal(found.chunk.u[row], describe(Chem.MolFromSmiles(smiles)))

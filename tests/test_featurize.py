@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import pickle
 import random
 
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from pipeline.featurize import EDGE_COLUMNS, NODE_COLUMNS, featurize_smiles
+from pipeline.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS, featurize_smiles
 from pipeline.graph import unpack
-from pipeline.molecule import digest, molecule_keys, parse_smiles
+from pipeline.molecule import digest, parse_smiles, scaffold_key
 from pipeline.schema import Limits
 from tests.conftest import ROOT
 
@@ -94,7 +95,7 @@ def bond_by_rdkit(bond):
 
 
 def check_against_rdkit(smiles):
-    found = featurize_smiles(smiles, LIMITS, keys=False)
+    found = featurize_smiles(smiles, LIMITS)
     assert found.errors == {}
     for g, text in enumerate(smiles):
         graph, mol = unpack(found.chunk, g), Chem.MolFromSmiles(text)
@@ -116,6 +117,22 @@ def test_every_feature_is_what_rdkit_says_for_real_molecules(real_molecules):
     check_against_rdkit(real_molecules)
 
 
+FEATURES = {  # of version 1: a change of these needs a new FEATURIZER_VERSION
+    "solubility": "e41ca65aafdb514287aee8e584a303204d3131354015f9b3c4d4d1a940e8e977",
+    "bbbp": "34852f3a608a0b6b6b13db1211f98c2781080d39c24ad7efc130eeac5f8c9a49",
+}
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_features_of_the_shipped_data_are_those_of_this_version(name):
+    with open(ROOT / "data" / f"{name}.csv", encoding="utf-8") as file:
+        chunk = featurize_smiles([row["smiles"] for row in csv.DictReader(file)], LIMITS).chunk
+    total = hashlib.sha256(chunk.node_ptr.astype("<i8").tobytes() + chunk.edge_ptr.astype("<i8").tobytes())
+    for values in (chunk.x, chunk.edge_index, chunk.edge_attr):
+        total.update(np.ascontiguousarray(values, dtype="<i4").tobytes())
+    assert (FEATURIZER_VERSION, total.hexdigest()) == (1, FEATURES[name])
+
+
 def test_names_are_readable_and_distinct():
     assert NODE_COLUMNS[0].categories[:9] == ("H", "He", "Li", "Be", "B", "C", "N", "O", "F")
     assert len(NODE_COLUMNS[0].categories) == 118
@@ -126,7 +143,7 @@ def test_names_are_readable_and_distinct():
 
 
 def test_ethanol_by_hand():
-    graph = unpack(featurize_smiles(["CCO"], LIMITS, keys=False).chunk, 0)
+    graph = unpack(featurize_smiles(["CCO"], LIMITS).chunk, 0)
     assert graph.x.tolist() == [[6, 5, 4, 1, 4, 4, 1, 1], [6, 5, 4, 1, 3, 4, 1, 1], [8, 3, 4, 1, 2, 4, 1, 1]]
     assert graph.edge_index.tolist() == [[0, 1, 1, 2], [1, 0, 2, 1]]
     assert graph.edge_attr.tolist() == [[1, 1, 1, 1]] * 4
@@ -136,7 +153,7 @@ def test_ethanol_by_hand():
 
 def test_a_chunk_keeps_good_rows_in_order_and_says_why_others_leave():
     rows = ["CCO", None, "C1CC", 7, "", "C" * 20, "O", float("nan"), True]
-    found = featurize_smiles(rows, Limits(max_nodes=10), keys=True)
+    found = featurize_smiles(rows, Limits(max_nodes=10), scaffolds=True)
     assert found.good.tolist() == [0, 6]
     assert found.chunk.node_ptr.tolist() == [0, 3, 4]
     assert found.chunk.edge_ptr.tolist() == [0, 4, 4]
@@ -149,35 +166,33 @@ def test_a_chunk_keeps_good_rows_in_order_and_says_why_others_leave():
         7: "wrong_type",
         8: "wrong_type",
     }
-    assert found.identity.shape == found.group.shape == found.scaffold.shape == (2, 2)
+    assert found.scaffold.shape == (2, 2)
 
 
-@pytest.mark.parametrize("keys", [True, False])
+@pytest.mark.parametrize("scaffolds", [True, False])
 @pytest.mark.parametrize("rows", [[], [None], ["C1CC"]])
-def test_a_chunk_without_any_molecule_has_the_right_widths(rows, keys):
-    found = featurize_smiles(rows, LIMITS, keys=keys)
+def test_a_chunk_without_any_molecule_has_the_right_widths(rows, scaffolds):
+    found = featurize_smiles(rows, LIMITS, scaffolds=scaffolds)
     assert found.chunk.num_graphs == 0
     assert [field.shape for field in found.chunk] == [
         (1,), (1,), (0, 8), (0, 0), (2, 0), (0, 4), (0, 0), (0, 0), (0, 0),
     ]  # fmt: skip
-    assert found.identity.shape == (0, 2)
-    assert found.identity.dtype == np.uint64
+    assert found.scaffold.shape == (0, 2)
+    assert found.scaffold.dtype == np.uint64
 
 
-def test_keys_are_digests_of_the_three_texts():
-    found = featurize_smiles(MOLECULES, LIMITS, keys=True)
-    for g, smiles in enumerate(MOLECULES):
-        texts = molecule_keys(parse_smiles(smiles, LIMITS))
-        rows = (found.identity[g], found.group[g], found.scaffold[g])
-        assert [tuple(row.tolist()) for row in rows] == [digest(text) for text in texts]
-    assert featurize_smiles(MOLECULES, LIMITS, keys=False).identity.shape == (0, 2)
+def test_scaffolds_are_digests_of_their_texts():
+    found = featurize_smiles(MOLECULES, LIMITS, scaffolds=True)
+    for row, smiles in zip(found.scaffold, MOLECULES, strict=True):
+        assert tuple(row.tolist()) == digest(scaffold_key(parse_smiles(smiles, LIMITS)))
+    assert featurize_smiles(MOLECULES, LIMITS).scaffold.shape == (0, 2)
 
 
 def test_one_by_one_is_all_at_once(real_molecules):
     smiles = real_molecules[:40]
-    together = featurize_smiles(smiles, LIMITS, keys=False).chunk
+    together = featurize_smiles(smiles, LIMITS).chunk
     for g, text in enumerate(smiles):
-        alone = unpack(featurize_smiles([text], LIMITS, keys=False).chunk, 0)
+        alone = unpack(featurize_smiles([text], LIMITS).chunk, 0)
         for field, other in zip(alone, unpack(together, g), strict=True):
             np.testing.assert_array_equal(field, other)
 
@@ -204,7 +219,7 @@ def test_reordering_atoms_changes_nothing(real_molecules):
         for one in (mol, shuffled):
             text = Chem.MolToSmiles(one, canonical=False)
             written = list(one.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"])
-            graph = unpack(featurize_smiles([text], LIMITS, keys=False).chunk, 0)
+            graph = unpack(featurize_smiles([text], LIMITS).chunk, 0)
             pair.append(canonical_form(graph, np.argsort(written)))  # rows in the order of `one`
         x, edges = pair[0]
         x_shuffled, edges_shuffled = pair[1]
@@ -213,7 +228,7 @@ def test_reordering_atoms_changes_nothing(real_molecules):
 
 
 def test_results_cross_process_borders():
-    found = featurize_smiles(["CCO", "C1CC"], LIMITS, keys=True)
+    found = featurize_smiles(["CCO", "C1CC"], LIMITS)
     again = pickle.loads(pickle.dumps(found))
     np.testing.assert_array_equal(again.chunk.x, found.chunk.x)
     assert (again.errors[1].code, again.errors[1].detail) == (found.errors[1].code, found.errors[1].detail)

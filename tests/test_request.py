@@ -13,7 +13,7 @@ from pipeline.errors import ROW_CODES, DataError, RowError
 from pipeline.graph import pack
 from pipeline.schema import Column, Limits
 from serving import request
-from serving.request import Answers, read_feature, read_request, unknown_categories
+from serving.request import Answers, Categories, read_feature, read_request
 from tests.small_models import GRAPHS, MOLECULES, chain, graph_row
 
 
@@ -136,7 +136,7 @@ def test_unknown_categories_are_named():
     known, rare, unknown = chain(3), chain(2), chain(2)
     rare.x[1] = 3  # O: seen once in training, so the network reads it as unknown
     unknown.x[0], unknown.edge_attr[:] = 0, 0
-    assert unknown_categories(pack([known, rare, chain(0), unknown]), GRAPHS) == [
+    assert Categories(GRAPHS).unknown(pack([known, rare, chain(0), unknown])) == [
         None,
         "unknown categories: x.symbol",
         None,
@@ -149,8 +149,7 @@ def test_answers_of_every_kind_of_target():
     answers.add_errors({1: RowError("missing", "nothing there")})
     prediction = np.array([[-2.5, 0.1, 0.2, 0.5, 0.3], [7, 0.9, 0.6, 0.3, 0.1]], np.float32)
     std = np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0, 0, 0.25, 0, 0]], np.float32)
-    warnings = np.array([None, "look out"], dtype=object)
-    answers.add(np.array([0, 2]), {"prediction": prediction, "std": std}, warnings)
+    answers.add(np.array([0, 2]), {"prediction": prediction, "std": std}, [None, "look out"])
     table = answers.table()
     assert set(table.dtypes) == {np.dtype(object)}
     first, bad, last = table.to_dict("records")
@@ -171,8 +170,9 @@ def test_answers_of_every_kind_of_target():
 def test_an_answer_that_is_no_number_is_an_error_of_its_row():
     answers = Answers(MOLECULES, 3, ensemble=False)
     prediction = np.array([[1], [np.inf], [np.nan]], np.float32)
-    answers.add(np.arange(3), {"prediction": prediction}, np.full(3, None, dtype=object))
+    answers.add(np.arange(3), {"prediction": prediction}, ["rare"] * 3)
     table = answers.table()
+    assert table["warning"].tolist() == ["rare", None, None]
     assert table["size"].tolist() == [1.0, None, None]
     assert table["error"].tolist() == [None, "not_finite", "not_finite"]
 
@@ -181,6 +181,8 @@ def test_answers_without_rows():
     table = Answers(GRAPHS, 0, ensemble=False).table()
     assert table.to_dict("records") == []
     assert tuple(table.columns) == answer_columns(GRAPHS, ensemble=False)
+    table.columns.name = "of this table only"
+    assert Answers(GRAPHS, 0, ensemble=False).table().columns.name is None
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
