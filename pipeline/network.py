@@ -22,9 +22,12 @@ from tensordict.nn import TensorDictModule, TensorDictSequential
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.colors import group_rows
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.graph import GraphBatch
-from pipeline.layers import DMPNN, EDGE_BLIND, READOUTS, Stack
+from pipeline.layers import DMPNN, EDGE_BLIND, Stack, take_rows
+from pipeline.onnxforms import can_key, embed_distinct
+from pipeline.readouts import READOUTS
 from pipeline.schema import Column, Schema
 from pipeline.trainconfig import NetworkConfig
 
@@ -58,6 +61,7 @@ class Encoder(nn.Module):
             rows += [next(own) if known else unknown for known in column.known]
         sizes = [column.num_codes for column in categorical]
         offsets = [sum(sizes[:k]) for k in range(len(sizes))]
+        self.rows = [rows[start : start + size] for start, size in zip(offsets, sizes, strict=True)]
         self.register_buffer("sizes", torch.tensor(sizes, dtype=torch.int64))
         self.register_buffer("offsets", torch.tensor(offsets, dtype=torch.int64))
         self.register_buffer("row_of_code", torch.tensor(rows, dtype=torch.int64))
@@ -69,8 +73,26 @@ class Encoder(nn.Module):
         self.linear = nn.Linear(width, hidden_dim, bias=False) if width else None
         self.bias = nn.Parameter(torch.zeros(hidden_dim))
 
-    def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
-        """Args: codes (N, F) int64, any value; numbers (N, R), raw, NaN is missing. Returns: (N, H)."""
+    def forward(self, codes: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode each distinct row once.
+
+        Args:
+            codes: (N, F) int64, any value.
+            numbers: (N, R), raw, NaN is missing.
+
+        Returns:
+            (C, H) vectors of the distinct rows, and (N,) the one of each row. On a GPU, which multiplies faster than
+            it sorts, all N vectors in order; in an export also where there are numbers.
+        """
+        if torch.compiler.is_exporting() and self.table is not None and self.linear is None and can_key(self.rows):
+            h, row = embed_distinct(codes, self.table, self.rows)
+            return h + self.bias, row
+        if torch.compiler.is_exporting() or codes.device.type != "cpu":
+            return self._encode(codes, numbers), torch.arange(codes.shape[0], device=codes.device)
+        rows = group_rows(codes, numbers)
+        return self._encode(codes.index_select(0, rows.first), numbers.index_select(0, rows.first)), rows.of
+
+    def _encode(self, codes: Tensor, numbers: Tensor) -> Tensor:
         h = self.bias.expand(codes.shape[0], -1)
         if self.table is not None:
             h = h + self._embed(codes, self.table)
@@ -82,11 +104,7 @@ class Encoder(nn.Module):
         inside = (codes >= 0) & (codes < self.sizes)
         rows = self.row_of_code[torch.where(inside, codes, 0) + self.offsets]  # (N, F)
         if torch.compiler.is_exporting():
-            # One Gather a column and no (N, F, H) in between.
-            h = table.index_select(0, rows[:, 0])
-            for column in range(1, len(self.sizes)):
-                h = h + table.index_select(0, rows[:, column])
-            return h
+            return F.embedding(rows, table).sum(dim=1)
         if len(table) <= _MULTI_HOT_CODES:
             return table.new_zeros(len(rows), len(table)).scatter_(1, rows, 1.0) @ table
         return F.embedding_bag(rows, table, mode="sum")
@@ -131,7 +149,10 @@ class OwnNetwork(nn.Module):
         self.own = own
         self.class_path = class_path
 
-    def forward(self, x: Tensor, edge_index: Tensor, e: Tensor, batch: Tensor, u: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, x_row: Tensor, edge_index: Tensor, e: Tensor, e_row: Tensor, batch: Tensor, u: Tensor
+    ) -> Tensor:
+        x, e = take_rows(x, x_row), take_rows(e, e_row)
         graph = self.own(x, edge_index, e, batch, u.shape[0])
         if not torch.compiler.is_exporting():
             shape = tuple(graph.shape) if isinstance(graph, Tensor) else type(graph).__name__
@@ -214,15 +235,15 @@ def build_network(config: NetworkConfig, schema: Schema, statistics: Statistics)
             "network=dmpnn needs undirected graphs: its messages leave out the reverse edge. Pass network=gine."
         )
     width = config.hidden_dim
-    modules = [
-        TensorDictModule(Encoder(schema.node_columns, statistics["x_float"], width), ["x", "x_float"], ["nodes"])
-    ]
+    nodes = Encoder(schema.node_columns, statistics["x_float"], width)
     edges = TensorDictModule(
-        Encoder(schema.edge_columns, statistics["edge_float"], width), ["edge_attr", "edge_float"], ["edges"]
+        Encoder(schema.edge_columns, statistics["edge_float"], width), ["edge_attr", "edge_float"], ["e", "e_row"]
     )
+    modules = [TensorDictModule(nodes, ["x", "x_float"], ["nodes", "x_row"])]
     if config.class_path is not None:
         own = OwnNetwork(_build_own(config), config.class_path)
-        modules += [edges, TensorDictModule(own, ["nodes", "edge_index", "edges", "batch", "u"], ["graph"])]
+        keys = ["nodes", "x_row", "edge_index", "e", "e_row", "batch", "u"]
+        modules += [edges, TensorDictModule(own, keys, ["graph"])]
     else:
         blind = config.network in EDGE_BLIND
         messages: nn.Module = (
@@ -230,10 +251,10 @@ def build_network(config: NetworkConfig, schema: Schema, statistics: Statistics)
             if config.network == "dmpnn"
             else Stack(config.network, width, config.num_layers, config.dropout)
         )
-        keys = ["nodes", "edge_index", "nodes" if blind else "edges", "rev_edge_index"]
+        keys = ["nodes", "edge_index", *(["nodes"] if blind else ["e"]), "rev_edge_index", "x_row"]
         modules += [] if blind else [edges]  # no weights that never get a gradient: DDP refuses them
         modules += [
-            TensorDictModule(messages, keys, ["h"]),
+            TensorDictModule(messages, keys if blind else [*keys, "e_row"], ["h"]),
             TensorDictModule(Readout(config.readout, width), ["h", "batch", "u"], ["graph"]),
         ]
     return GraphNetwork(modules, Head(width, config.dropout, schema, statistics))
@@ -317,10 +338,10 @@ class Ensemble(nn.Module):
             of the members' answers in original units.
         """
         inputs = (x, x_float, edge_index, edge_attr, edge_float, u, rev_edge_index, batch)
+        if len(self.members) == 1:
+            return self._original_units(self._probabilities(self.members[0](*inputs)))
         members = torch.stack([self._probabilities(member(*inputs)) for member in self.members])  # (M, G, O)
         mean = self._original_units(members.mean(dim=0))
-        if len(self.members) == 1:
-            return mean
         answers = self._original_units(members)
         around = answers - answers.mean(dim=0)
         return mean, ((around * around).sum(dim=0) / (len(self.members) - 1)).sqrt()

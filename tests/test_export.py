@@ -126,9 +126,9 @@ def test_parity_holds_on_every_case(exported):
     assert report.passed, report.to_markdown()
     report.raise_if_failed()
     names = list(dict.fromkeys(row.case for row in report.rows))
-    assert len(report.rows) == 4 * len(names)
-    assert {(row.threads, row.run) for row in report.rows} == {(1, 0), (1, 1), (2, 0), (2, 1)}
-    assert [row.num_graphs for row in report.rows[:20:4]] == list(BATCH_SIZES)
+    assert len(report.rows) == 6 * len(names)
+    assert {(row.threads, row.run) for row in report.rows} == {(t, run) for t in (1, 2, 4) for run in (0, 1)}
+    assert [row.num_graphs for row in report.rows[:30:6]] == list(BATCH_SIZES)
     assert json.loads(report.to_json())["passed"] is True
     assert report.to_markdown().count("\n") == 2 + len(names)
 
@@ -142,6 +142,7 @@ def test_the_cases_are_what_they_say():
     assert 0 in sizes["empty graph in the middle"][1:-1]
     assert sizes["empty graph at the end"][-1] == 0
     assert sizes["only an empty graph"] == [0]
+    assert all(np.bincount(one.edge_index[1]).max() > 16 for one in found["hubs"])
     assert sizes["ten times the usual size"][0] == 10 * np.median([one.num_nodes for one in (graphs * 2)[:32]])
     for one in found["negative maxima"]:
         assert len(np.unique(one.x)) <= 1

@@ -15,8 +15,6 @@ from torch import nn
 from pipeline.layers import (
     CONVOLUTIONS,
     DMPNN,
-    READOUTS,
-    AttentionReadout,
     GATv2Conv,
     GCNConv,
     GINConv,
@@ -30,6 +28,7 @@ from pipeline.layers import (
     softmax_to,
     sum_to,
 )
+from pipeline.readouts import READOUTS, AttentionReadout
 
 H = 8
 

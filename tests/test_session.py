@@ -75,6 +75,18 @@ def test_the_budget_does_not_change_answers(path):
         assert all(np.array_equal(parts[name], whole[name]) for name in whole)
 
 
+def test_threads_do_not_change_answers(path):
+    chunk = pack([chain(n) for n in (3, 1, 4, 1, 5, 0, 9, 2, 6, 0)])
+    whole = Session(path).run(batch_of(chunk))
+    parts = Session(path, threads=3).run_chunk(chunk, directed=False, max_nodes=5, max_edges=5)
+    assert all(np.array_equal(parts[name], whole[name]) for name in whole)
+
+
+def test_a_chunk_within_the_budget_is_not_cut():
+    chunk = empty_chunk([2, 3], [1, 2])
+    assert [piece is chunk for piece in micro_batches(chunk, 5, 6)] == [True]
+
+
 def test_many_threads_share_a_session(path):
     session = Session(path)
 

@@ -1,0 +1,37 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.onnxforms import can_key, count_rows, embed_distinct, find_slots, sum_chunks
+
+
+def test_slots_of_a_group_that_needs_two_chunks():
+    table, more = find_slots(torch.tensor([2, 0, 2, 2]), size=3, slots=2)
+    assert more.tolist() == [2]
+    # groups 0, 1 and 2, then the second chunk of group 2; 4 is no row
+    assert sorted(table[:, 2].tolist() + table[:, 3].tolist()) == [0, 2, 3, 4]
+    assert table[:, :2].tolist() == [[1, 4], [4, 4]]
+
+
+@given(st.lists(st.integers(0, 4), max_size=60), st.integers(2, 6))
+def test_sums_are_those_of_index_add(index, slots):
+    index = torch.tensor(index, dtype=torch.int64)
+    h = torch.arange(2.0 * len(index)).view(-1, 2)  # whole numbers: any order gives the same sum
+    found = sum_chunks(h, index, 5, slots)[:5]
+    assert torch.equal(found, torch.zeros(5, 2).index_add(0, index, h))
+    assert torch.equal(count_rows(index, 5), torch.bincount(index, minlength=5))
+
+
+def test_each_distinct_row_is_embedded_once():
+    table = torch.tensor([[1.0], [2.0], [10.0], [20.0], [40.0]])
+    rows = [[0, 1], [2, 3, 4]]
+    codes = torch.tensor([[1, 2], [0, 0], [1, 2], [9, 1], [1, -5]])  # 9 and -5 are outside: read as 0
+    h, row = embed_distinct(codes, table, rows)
+    assert h.index_select(0, row)[:, 0].tolist() == [42, 11, 42, 21, 12]
+    assert len(h) == 4
+
+
+def test_rows_of_many_large_columns_have_no_key():
+    assert can_key([range(100)] * 9)
+    assert not can_key([range(100)] * 10)
+    assert not can_key([])
