@@ -6,9 +6,10 @@ key = sha256(step, source of every project module the step imports, pinned packa
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,28 @@ def imported_modules(path: Path, *, top_level_only: bool = False) -> list[str]:
     Args:
         top_level_only: leave out imports inside functions and under `if TYPE_CHECKING`.
     """
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = list(tree.body if top_level_only else ast.walk(tree))
+    return list(_imported_modules(path.read_text(encoding="utf-8"), top_level_only))
+
+
+@functools.cache  # by content, never stale: the keys of one run read every file several times
+def _imported_modules(text: str, top_level_only: bool) -> tuple[str, ...]:
+    tree = ast.parse(text)
     names: list[str] = []
-    for node in nodes:
+    for node in tree.body if top_level_only else _statements(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.append(node.module)
             if node.module.split(".")[0] in ROOMS:  # `from pipeline import graph` imports a module
                 names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return names
+    return tuple(names)
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Every statement, and none of the expressions, which are most of a tree."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting += getattr(node, block, ())
+        yield node

@@ -1,4 +1,4 @@
-from pipeline.cache import code_digest, sources, step_key
+from pipeline.cache import code_digest, imported_modules, sources, step_key
 from tests.conftest import ROOT
 
 
@@ -35,3 +35,16 @@ def test_sources_of_prepare_hold_the_featurizer_and_not_the_trainer():
     names = {path.stem for path in sources("steps.prepare", ROOT)}
     assert {"prepare", "featurize", "store", "labels"} <= names
     assert not {"training", "network", "export"} & names
+
+
+def test_imports_are_found_wherever_a_statement_may_stand(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(
+        "import a\ntry:\n    import b\nexcept ImportError:\n    import c\nelse:\n    import d\nfinally:\n    import e\n"
+        "if a:\n    import f\nelse:\n    from g import h\n"
+        "class K:\n    def m(self):\n        with a:\n"
+        "            match b:\n                case 1:\n                    import i\n"
+        "x = [lambda: a for _ in b] if a else 'import j'\n"
+    )
+    assert sorted(imported_modules(path)) == list("abcdefgi")
+    assert imported_modules(path, top_level_only=True) == ["a"]
