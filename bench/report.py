@@ -49,6 +49,8 @@ def _accuracies() -> list[str]:
     lines = ["| data, split | runs | metric | " + " | ".join(_WHO.values()) + " |", "|---" * (3 + len(_WHO)) + "|"]
     for path in sorted(RESULTS.glob("accuracy-*.json"), reverse=True):
         found = json.loads(path.read_text(encoding="utf-8"))
+        if "summary" not in found:
+            continue
         summary, metric = found["summary"], found["metric"]
         better = min if metric == "rmse" else max
         best = better(one["mean"] for one in summary.values())
