@@ -1,8 +1,8 @@
 """Accuracy of the default network beside chemprop and the forest: same molecules, same splits, several seeds.
 
     python -m bench.accuracy solubility --seeds 0 1 2 --who graphline forest
-    python -m bench.accuracy bbbp --split random --split_seeds 0 1 2 --peer .venv-peer/bin/chemprop
-    python -m bench.accuracy bbbp --split scaffold --seeds 0 1 2 --peer .venv-peer/bin/chemprop
+    python -m bench.accuracy bbbp --split random --split_seeds 0 1 2 
+    python -m bench.accuracy bbbp --split scaffold --seeds 0 1 2 
 
 Writes bench/results/accuracy-<data>-<split>.json; a row replaces the one of the same answerer, split and seed.
 The peer is chemprop 2.3.1 with its defaults (`pip install chemprop==2.3.1` into an environment of its own), 50 epochs
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--split_seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--who", nargs="+", choices=WHO, default=list(WHO))
-    parser.add_argument("--peer", default="chemprop", help="chemprop's program")
+    parser.add_argument("--peer", default=".venv-peers/bin/chemprop", help="chemprop's program")
     parser.add_argument("--side", choices=SIDES, default="test", help="validation: for choosing settings")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="training settings")
     arguments = parser.parse_args()
