@@ -1,8 +1,8 @@
 """Accuracy of the default network beside chemprop and the forest: same molecules, same splits, several seeds.
 
     python -m bench.accuracy solubility --seeds 0 1 2 --who graphline forest
-    python -m bench.accuracy bbbp --split random --split_seeds 0 1 2 
-    python -m bench.accuracy bbbp --split scaffold --seeds 0 1 2 
+    python -m bench.accuracy bbbp --split random --split_seeds 0 1 2
+    python -m bench.accuracy bbbp --split scaffold --split_seeds 0 1 2
 
 Writes bench/results/accuracy-<data>-<split>.json; a row replaces the one of the same answerer, split and seed.
 The peer is chemprop 2.3.1 with its defaults (`pip install chemprop==2.3.1` into an environment of its own), 50 epochs
