@@ -3,6 +3,7 @@
     python -m bench.accuracy solubility --seeds 0 1 2 --who graphline forest
     python -m bench.accuracy bbbp --split random --split_seeds 0 1 2
     python -m bench.accuracy bbbp --split scaffold --split_seeds 0 1 2
+    python -m bench.accuracy bbbp --split scaffold --split_seeds 0 1 2 --who graphline --descriptors
 
 Writes bench/results/accuracy-<data>-<split>.json; a row replaces the one of the same answerer, split and seed.
 The peer is chemprop 2.3.1 with its defaults (`pip install chemprop==2.3.1` into an environment of its own), 50 epochs
@@ -45,12 +46,15 @@ def main() -> None:
     parser.add_argument("--who", nargs="+", choices=WHO, default=list(WHO))
     parser.add_argument("--peer", default=".venv-peers/bin/chemprop", help="chemprop's program")
     parser.add_argument("--side", choices=SIDES, default="test", help="validation: for choosing settings")
+    parser.add_argument("--descriptors", action="store_true", help="for ours; kept as graphline+descriptors")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="training settings")
     arguments = parser.parse_args()
     rows = []
     for split_seed in arguments.split_seeds:
         with tempfile.TemporaryDirectory() as folder:
-            config = PrepareConfig(data=arguments.data, split=arguments.split, split_seed=split_seed)
+            config = PrepareConfig(
+                data=arguments.data, split=arguments.split, split_seed=split_seed, descriptors=arguments.descriptors
+            )
             store = build_store(
                 config, find_source(config, ROOT, Path(folder)), Path(folder) / "store", "", lambda n: n
             )
@@ -67,6 +71,7 @@ def compare(store: Store, arguments: argparse.Namespace, split_seed: int, folder
         for who in arguments.who:
             started = time.monotonic()
             if who == "graphline":
+                who += "+descriptors" * arguments.descriptors
                 answers = train_ours(store, side, seed, arguments.set, folder / f"ours-{seed}")
             elif who == "chemprop":
                 epochs = EPOCHS[arguments.data]
@@ -146,7 +151,7 @@ def report(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
     """Print mean and spread per answerer; keep test results with machine, versions and commit."""
     metric = "rmse" if "rmse" in rows[0] else "roc_auc"
     for found in rows:
-        found |= {"commit": commit(ROOT), "settings": arguments.set if found["who"] == "graphline" else []}
+        found |= {"commit": commit(ROOT), "settings": arguments.set if found["who"].startswith("graphline") else []}
     path = ROOT / "bench" / "results" / f"accuracy-{arguments.data}-{arguments.split or 'given'}.json"
     if arguments.side == "test" and path.exists():
         new = {(row["who"], row["split_seed"], row["seed"]) for row in rows}

@@ -176,8 +176,16 @@ class Head(nn.Module):
 
     def __init__(self, hidden_dim: int, dropout: float, schema: Schema, statistics: Statistics) -> None:
         super().__init__()
-        self.features = Standardize(statistics["u"])
-        width = hidden_dim + len(schema.u_columns)
+        num_features = len(schema.u_columns)
+        # A layer of their own: raw, a hundred descriptors drown in the graph vector or drown it.
+        self.features = (
+            nn.Sequential(
+                Standardize(statistics["u"]), nn.Linear(num_features, hidden_dim), nn.ReLU(), nn.Dropout(dropout)
+            )
+            if num_features
+            else None
+        )
+        width = 2 * hidden_dim if num_features else hidden_dim
         self.mlp = nn.Sequential(
             nn.Linear(width, hidden_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden_dim, schema.output_dim)
         )
@@ -190,7 +198,7 @@ class Head(nn.Module):
         self.register_buffer("class_weight", torch.ones(schema.output_dim))
 
     def forward(self, graph: Tensor, u: Tensor) -> Tensor:
-        if u.shape[1]:
+        if self.features is not None:
             graph = torch.cat([graph, self.features(u)], dim=1)
         return self.mlp(graph) * self.y_std + (self.y_mean - self.class_weight.log())  # type: ignore[no-any-return]
 
