@@ -188,7 +188,7 @@ class Schema:
             )
         values["targets"] = tuple(Target(**_tuples(one)) for one in values["targets"])
         for key in ("node_columns", "edge_columns", "graph_columns", "descriptor_columns"):
-            values[key] = tuple(Column(**_tuples(one)) for one in values[key])
+            values[key] = tuple(Column(**_tuples(one)) for one in values.get(key, ()))
         values["limits"] = Limits(**values["limits"])
         return cls(**values)
 
