@@ -2,7 +2,7 @@
 
 folder/
     training.json               settings, and of each finished member its seed, best epoch and curve
-    member-<k>/best.ckpt        weights with the lowest validation loss
+    member-<k>/best.ckpt        weights with the lowest validation loss, see BestCheckpoint
     member-<k>/last.ckpt        everything that resuming needs
 """
 
@@ -141,6 +141,32 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
         self.curve = list(checkpoint.get("curve", []))
 
 
+class BestCheckpoint(ModelCheckpoint):  # type: ignore[misc]
+    """Keeps the weights with the lowest validation loss among the last third of the epochs, `best.ckpt`.
+
+    There the one-cycle schedule anneals. A log loss is often lower long before, when the network is not yet sure of
+    itself, and those weights rank worse (README: by how much). A training that ends earlier keeps the best of all.
+    """
+
+    def __init__(self, folder: Path, max_epochs: int) -> None:
+        super().__init__(
+            folder,
+            "best",
+            monitor=MONITOR,
+            mode="min",
+            save_weights_only=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        self.first = max_epochs * 2 // 3
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.current_epoch == self.first:
+            self.best_model_score, self.kth_best_model_path = None, ""
+            self.best_k_models.clear()
+        super().on_train_epoch_end(trainer, module)
+
+
 class GraphDataModule(L.LightningDataModule):  # type: ignore[misc]
     """The training and validation side of a store, in batches."""
 
@@ -168,7 +194,7 @@ class MemberReport:
     seed: int
     num_parameters: int
     best_epoch: int  # counted from 1
-    best_loss: float  # lowest validation loss
+    best_loss: float  # its validation loss
     epochs: int
     train_time_s: float  # of the last start, when resumed
     curve: list[dict[str, float]]  # an epoch each: epoch, train/loss, learning_rate, val/loss, val/<target>/…
@@ -273,15 +299,7 @@ def _train_member(
     last = place / "last.ckpt"
     if not resume and place.exists() and rank_zero_only.rank == 0:
         shutil.rmtree(place)
-    best = ModelCheckpoint(
-        place,
-        "best",
-        monitor=MONITOR,
-        mode="min",
-        save_weights_only=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+    best = BestCheckpoint(place, config.max_epochs)
     callbacks: list[Callback] = [
         best,
         ModelCheckpoint(place, "last", save_on_train_epoch_end=True, enable_version_counter=False),
@@ -305,6 +323,7 @@ def _train_member(
             "fast_dev_run, enable_checkpointing=false, limit_val_batches=0, or max_steps and max_time below one epoch."
         )
     scores = {int(row["epoch"]): row[MONITOR] for row in module.curve if MONITOR in row}
+    scores = {epoch: score for epoch, score in scores.items() if epoch > best.first} or scores
     return MemberReport(
         seed=module.seed,
         num_parameters=sum(p.numel() for p in module.network.parameters()),

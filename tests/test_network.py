@@ -11,7 +11,7 @@ import torch
 
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.graph import Graph, collate
-from pipeline.network import INPUTS, Ensemble, build_network, import_class
+from pipeline.network import INPUTS, Ensemble, GraphFeatures, build_network, import_class
 from pipeline.schema import Column, Schema, Target
 from pipeline.trainconfig import NETWORKS, READOUTS, NetworkConfig, TrainConfig
 
@@ -172,6 +172,18 @@ def test_many_categories_take_the_other_way_to_the_same_vectors(monkeypatch):
     here = answer(network(), GRAPHS)
     monkeypatch.setattr("pipeline.network._MULTI_HOT_CODES", 0)
     torch.testing.assert_close(answer(network(), GRAPHS), here)
+
+
+def test_dropout_takes_descriptors_and_never_a_users_own_feature():
+    columns = tuple(Column(f"d{k}", "numeric") for k in range(50))
+    schema = dataclasses.replace(SCHEMA, graph_columns=(Column("t", "numeric"),), descriptor_columns=columns)
+    features = GraphFeatures(schema, {"u": {"mean": [0.0] * 51, "std": [1.0] * 51}}, 4, 0.5)
+    features.mlp = torch.nn.Identity()
+    u = torch.full((8, 51), 100.0)
+    trained = features(u)
+    assert (trained[:, 0] == 100).all()  # the user's own: whole, however far out
+    assert sorted(trained[:, 1:].unique().tolist()) == [0.0, 8.0]  # at most four deviations, doubled where kept
+    assert (features.eval()(u)[:, 1:] == 4).all()
 
 
 def test_graphs_without_any_feature():
