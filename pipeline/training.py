@@ -142,13 +142,15 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
 
 
 class BestCheckpoint(ModelCheckpoint):  # type: ignore[misc]
-    """Keeps the weights with the lowest validation loss among the last third of the epochs, `best.ckpt`.
+    """Keeps the weights with the lowest validation loss, `best.ckpt`; with dropout among the last third of the epochs.
 
     There the one-cycle schedule anneals. A log loss is often lower long before, when the network is not yet sure of
-    itself, and those weights rank worse (README: by how much). A training that ends earlier keeps the best of all.
+    itself, but with dropout those weights rank worse: ROC-AUC 0.884 against 0.891 (bbbp, folds by scaffold, with
+    descriptors). Without dropout it is the other way round, 0.869 against 0.852: the network overfits later.
+    A training that ends earlier keeps the best of all.
     """
 
-    def __init__(self, folder: Path, max_epochs: int) -> None:
+    def __init__(self, folder: Path, config: TrainConfig) -> None:
         super().__init__(
             folder,
             "best",
@@ -158,7 +160,7 @@ class BestCheckpoint(ModelCheckpoint):  # type: ignore[misc]
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
-        self.first = max_epochs * 2 // 3
+        self.first = config.max_epochs * 2 // 3 if config.dropout else 0
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if trainer.current_epoch == self.first:
@@ -299,7 +301,7 @@ def _train_member(
     last = place / "last.ckpt"
     if not resume and place.exists() and rank_zero_only.rank == 0:
         shutil.rmtree(place)
-    best = BestCheckpoint(place, config.max_epochs)
+    best = BestCheckpoint(place, config)
     callbacks: list[Callback] = [
         best,
         ModelCheckpoint(place, "last", save_on_train_epoch_end=True, enable_version_counter=False),
