@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -27,19 +25,6 @@ DIGEST, EVALUATE_RUN, VERDICT, CANDIDATE = (
     "graphline.verdict",
     "graphline.candidate",
 )
-
-
-class Released(NamedTuple):
-    """A release and where it comes from."""
-
-    name: str
-    version: int
-    candidate: str  # name/version
-    digest: str
-
-    def __str__(self) -> str:
-        origin, _, number = self.candidate.rpartition("/")
-        return f"{self.name} release {self.version} = {origin} version {number}, sha256 {self.digest[:12]}"
 
 
 def candidates_of(name: str) -> str:
@@ -58,7 +43,7 @@ def register_candidate(
     """
     client = MlflowClient()
     candidates = candidates_of(name)
-    _ensure_model(client, candidates, f"Candidates of {name}. Reviewers release them as versions of {name}.")
+    ensure_model(client, candidates, f"Candidates of {name}. Reviewers release them as versions of {name}.")
     version = client.create_model_version(
         candidates,
         source,
@@ -148,81 +133,8 @@ def fetch_bundle(version: ModelVersion, folder: Path) -> Path:
     return fetch_model(f"models:/{version.name}/{version.version}", folder)
 
 
-def release(name: str, candidate: ModelVersion, folder: Path, *, reason: str, user: str, user_source: str) -> Released:
-    """Copy verified bytes to a new version of `name` and make it champion; the old champion becomes `previous`.
-
-    Args:
-        folder: the candidate's bundle, already verified against its digest.
-
-    Raises:
-        RegistryError: if the copy does not have the digest of the candidate.
-    """
-    client = MlflowClient()
-    digest = bundle.verify(folder)
-    _ensure_model(client, name, f"Releases of {name}: `champion` is live, `previous` is what a rollback returns to.")
-    run = _copy_bytes(client, name, candidate, folder, digest)
-    version = client.create_model_version(
-        name,
-        f"{run.info.artifact_uri}/bundle",
-        run_id=run.info.run_id,
-        tags={
-            DIGEST: digest,
-            CANDIDATE: f"{candidate.name}/{candidate.version}",
-            EVALUATE_RUN: candidate.tags.get(EVALUATE_RUN, ""),
-            "graphline.reviewer": user,
-            "graphline.reviewer_source": user_source,
-            "graphline.reason": reason[:5000],
-        },
-        description=candidate.description,
-    )
-    aliases = client.get_registered_model(name).aliases
-    if CHAMPION in aliases:
-        client.set_registered_model_alias(name, PREVIOUS, aliases[CHAMPION])
-    client.set_registered_model_alias(name, CHAMPION, version.version)
-    return describe(version)
-
-
-def _copy_bytes(client: MlflowClient, name: str, candidate: ModelVersion, folder: Path, digest: str) -> Run:
-    """Upload a bundle to a run of `<name>-releases` and read it back."""
-    title = f"release of {candidate.name} {candidate.version}"
-    run = client.create_run(_release_experiment(client, name), run_name=title)
-    try:
-        client.log_artifacts(run.info.run_id, str(folder), "bundle")
-        with tempfile.TemporaryDirectory() as temporary:
-            copied = mlflow.artifacts.download_artifacts(
-                run_id=run.info.run_id, artifact_path="bundle", dst_path=temporary
-            )
-            if bundle.verify(Path(copied)) != digest:
-                raise RegistryError(
-                    f"{title}: the copy came out different; see the artifact store of run {run.info.run_id}."
-                )
-    except BaseException:
-        client.set_terminated(run.info.run_id, "FAILED")
-        raise
-    client.set_terminated(run.info.run_id, "FINISHED")
-    return run
-
-
-def rollback(name: str) -> Released:
-    """Point `champion` at `previous` and clear `previous`, so that a second rollback cannot restore the bad one.
-
-    Raises:
-        RegistryError: if there is no previous release.
-    """
-    client = MlflowClient()
-    previous = find_version(name, None, PREVIOUS)
-    client.set_registered_model_alias(name, CHAMPION, previous.version)
-    client.delete_registered_model_alias(name, PREVIOUS)
-    return describe(previous)
-
-
-def describe(version: ModelVersion) -> Released:
-    """Say what a release is a copy of."""
-    tags = version.tags
-    return Released(version.name, int(version.version), tags.get(CANDIDATE, "unknown/0"), tags.get(DIGEST, "unknown"))
-
-
-def _ensure_model(client: MlflowClient, name: str, description: str) -> None:
+def ensure_model(client: MlflowClient, name: str, description: str) -> None:
+    """Make a registered model unless it is there."""
     try:
         client.get_registered_model(name)
     except MlflowException:
@@ -231,10 +143,3 @@ def _ensure_model(client: MlflowClient, name: str, description: str) -> None:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":  # somebody was quicker: fine
                 raise
-
-
-def _release_experiment(client: MlflowClient, name: str) -> str:
-    """The experiment that holds the bytes of releases; authors need no right to write there."""
-    title = f"{name}-releases"
-    found = client.get_experiment_by_name(title)
-    return str(found.experiment_id if found else client.create_experiment(title))

@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from pipeline.decision import Person
 from pipeline.errors import RegistryError
 
 WORK = Path(".graphline")
@@ -217,22 +218,27 @@ def fetch_files(run: Run, names: Sequence[str], folder: Path) -> Path:
     return folder
 
 
-def user() -> tuple[str, str]:
-    """Who acts: (name, how that is known).
+def user() -> Person:
+    """Who acts: the user that a server with login names, else the system user, who is not proven.
 
-    A server with login says who the user is; else it is the system user, unproven.
+    Raises:
+        RegistryError: if a server with login does not say who it is.
     """
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
         try:
             answer = _ask(uri, "/api/2.0/mlflow/users/current")
             if answer.ok:
-                return str(answer.json()["user"]["username"]), "tracking server login"
-        except (MlflowException, KeyError, ValueError):
-            pass  # a server without login has no such page
+                return Person(str(answer.json()["user"]["username"]), "tracking server login", True)
+            # 404 of both pages: a server without login. Anything else must not pass for one.
+            if answer.status_code != 404 or _ask(uri, "/api/2.0/mlflow/users/get").status_code != 404:
+                raise ValueError(f"status {answer.status_code}")
+        except (MlflowException, KeyError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RegistryError(f"{uri}: the tracking server does not say who you are ({reason}).") from None
     import getpass
 
-    return getpass.getuser(), "system user, unauthenticated"
+    return Person(getpass.getuser(), "system user", False)
 
 
 def _ask(uri: str, page: str) -> Any:

@@ -34,7 +34,7 @@ def key_of(bundle_digest: str, name: str) -> str:
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(RegisterConfig, argv, prog="register")
     from pipeline.registry import candidates_of, register_candidate
-    from pipeline.tracking import KEY, NAME, find_run, start_step
+    from pipeline.tracking import KEY, NAME, find_run, start_step, user
 
     with start_step("register") as step:
         evaluated = find_run(str(config.evaluate_run), "evaluate")
@@ -42,6 +42,7 @@ def main(argv: Sequence[str]) -> None:
         name, digest = tags[NAME], tags["graphline.digest"]
         step.set_tags({KEY: key_of(digest, name), NAME: name, "mlflow.runName": f"register {name}"})
         description = step.client.download_artifacts(evaluated.info.run_id, "card/card.md")
+        author = user()
         version = register_candidate(
             name,
             evaluated.info.run_id,
@@ -51,6 +52,8 @@ def main(argv: Sequence[str]) -> None:
                 "verdict": tags["graphline.verdict"],
                 "graphline.data_digest": tags.get("graphline.data_digest", ""),
                 "graphline.commit": tags.get("graphline.commit", ""),
+                "graphline.author": author.name,
+                "graphline.author_source": author.how,
             },
             description=Path(description).read_text(encoding="utf-8"),
         )

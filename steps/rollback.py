@@ -1,6 +1,6 @@
-"""rollback: the champion steps back to the release before it.
+"""rollback: an earlier release becomes the champion again: the one before, or a named one.
 
-Moves `champion` to `previous` and clears `previous`: a second rollback is refused, it would restore the bad one.
+What is left behind is not gone back to: after 1, 2, 3, a rollback leads to 2 and another one to 1.
 """
 
 from __future__ import annotations
@@ -8,30 +8,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.decision import ROLLBACK
 from steps.cli.arguments import parse_dataclass
-from steps.cli.command import run, say
+from steps.cli.command import run
+from steps.cli.decide import carry_out
 
 
 @dataclass(frozen=True)
 class RollbackConfig:
-    """`name`: the released model; default: the only one there is."""
+    """What a reviewer decides.
 
+    Attributes:
+        to: number of the release to go back to; default: alias `previous`.
+        reason: why; kept in the log.
+        name: the released model; default: the only one there is.
+        champion: release that the reviewer believes to be live, 0 for none; refused when it is another.
+        sign_key: SSH key that signs the record.
+    """
+
+    to: str | None = None
+    reason: str = ""
     name: str | None = None
+    champion: int | None = None
+    sign_key: str | None = None
 
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(RollbackConfig, argv, prog="rollback")
-    from pipeline.registry import CHAMPION, describe, find_version, rollback, settle_name
-    from pipeline.tracking import NAME, start_step
-
-    with start_step("rollback") as step:
-        name = settle_name(config.name)
-        bad = describe(find_version(name, None, CHAMPION))
-        good = rollback(name)
-        step.set_tags({NAME: name, "graphline.before": bad.version, "graphline.after": good.version})
-        say(f"rollback: champion was {bad}")
-        say(f"rollback: champion is  {good}")
-        step.finish(good.digest)
+    carry_out("rollback", ROLLBACK, config, version=config.to)
 
 
 if __name__ == "__main__":

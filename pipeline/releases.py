@@ -1,0 +1,167 @@
+"""Releases: copies of candidates that only reviewers can write, and the aliases that say which one is live.
+
+<name>             one version a release; aliases `champion` (live) and `previous` (where a rollback goes)
+<name>-releases    experiment with a run a release: its bytes, and the evidence that the decision rests on
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from pipeline import bundle
+from pipeline.errors import RegistryError
+from pipeline.registry import CANDIDATE, CHAMPION, DIGEST, EVALUATE_RUN, PREVIOUS
+
+CLAIM = "graphline.claim"
+"""Tag of a copy: the number of the record that is to name it."""
+
+
+class Released(NamedTuple):
+    """A release and where it comes from."""
+
+    name: str
+    version: int
+    candidate: str  # name/version
+    digest: str
+
+    def __str__(self) -> str:
+        origin, _, number = self.candidate.rpartition("/")
+        return f"{self.name} release {self.version} = {origin} version {number}, sha256 {self.digest[:12]}"
+
+
+def copy_release(name: str, candidate: ModelVersion, bundle_folder: Path, evidence: Path, claim: int) -> ModelVersion:
+    """Copy verified bytes to a run of `<name>-releases` and make a version of `<name>` of them, without an alias.
+
+    Nothing points at it until a record of the log names it; one that no record names is removed by `drop_leftovers`.
+
+    Args:
+        bundle_folder: the candidate's bundle, already verified against its digest.
+        evidence: what the decision rests on, kept beside the bytes; with `digests.json`.
+        claim: number of the record that is to name this release.
+
+    Raises:
+        RegistryError: if the copy does not have the digest of the candidate.
+    """
+    client = MlflowClient()
+    title = f"release of {candidate.name} {candidate.version}"
+    tags = {CLAIM: str(claim), CANDIDATE: f"{candidate.name}/{candidate.version}"}
+    run = client.create_run(_release_experiment(client, name), run_name=title, tags=tags)
+    try:
+        for folder, place in ((bundle_folder, "bundle"), (evidence, "evidence")):
+            _copy_folder(client, run.info.run_id, folder, place)
+    except BaseException:
+        client.set_terminated(run.info.run_id, "FAILED")
+        raise
+    client.set_terminated(run.info.run_id, "FINISHED")
+    return client.create_model_version(
+        name,
+        f"{run.info.artifact_uri}/bundle",
+        run_id=run.info.run_id,
+        tags=tags | {DIGEST: bundle.verify(bundle_folder), EVALUATE_RUN: candidate.tags.get(EVALUATE_RUN, "")},
+        description=candidate.description,
+    )
+
+
+def _copy_folder(client: MlflowClient, run_id: str, folder: Path, place: str) -> None:
+    """Upload a folder with digests to a run and read it back."""
+    client.log_artifacts(run_id, str(folder), place)
+    with tempfile.TemporaryDirectory() as temporary:
+        copied = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=place, dst_path=temporary)
+        if bundle.verify(Path(copied)) != bundle.verify(folder):
+            raise RegistryError(f"the copy of the {place} came out different; see the artifact store of run {run_id}.")
+
+
+def drop_leftovers(name: str, versions: Sequence[ModelVersion], kept: set[int], written: int) -> list[str]:
+    """Remove copies of releases that no record names: what a killed or refused command left.
+
+    Args:
+        versions: all of `name`.
+        kept: releases that records name.
+        written: number of the newest record. A copy claims the number of its record, so one that claims a number up to
+            this can never be named any more, and one above may be a release that is going on.
+
+    Returns:
+        What was removed. Without the right to delete it stays: nothing points at it.
+    """
+    client = MlflowClient()
+    runs = {version.run_id for version in versions if int(version.version) in kept}
+    pointed = set(aliases_of(name).values())  # somebody put an alias there: for audit to say
+    removed = []
+    for version in versions:
+        number = int(version.version)
+        if number not in kept | pointed and _is_left(version.tags, written):
+            removed += _try(f"release {number}", partial(client.delete_model_version, name, version.version))
+    found = client.get_experiment_by_name(f"{name}-releases")
+    for run in _runs(client, found.experiment_id) if found else ():
+        if run.info.run_id not in runs and _is_left(run.data.tags, written):
+            removed += _try(f"run {run.info.run_id[:8]}", partial(client.delete_run, run.info.run_id))
+    return removed
+
+
+def _is_left(tags: Mapping[str, str], written: int) -> bool:
+    claim = tags.get(CLAIM, "")
+    return claim.isdecimal() and int(claim) <= written
+
+
+def _try(what: str, delete: Callable[[], None]) -> list[str]:
+    try:
+        delete()
+    except MlflowException as error:
+        if error.error_code not in ("PERMISSION_DENIED", "RESOURCE_DOES_NOT_EXIST"):
+            raise
+        return []
+    return [what]
+
+
+def point_aliases(name: str, champion: int, previous: int) -> None:
+    """Put `champion` and `previous` on these releases; 0 takes the alias away."""
+    client = MlflowClient()
+    there = client.get_registered_model(name).aliases
+    for alias, release in ((CHAMPION, champion), (PREVIOUS, previous)):
+        if release and str(there.get(alias)) != str(release):
+            client.set_registered_model_alias(name, alias, str(release))
+        elif not release and alias in there:
+            client.delete_registered_model_alias(name, alias)
+
+
+def aliases_of(name: str) -> dict[str, int]:
+    """Alias -> release; empty if there is no such model."""
+    try:
+        return {alias: int(version) for alias, version in MlflowClient().get_registered_model(name).aliases.items()}
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
+
+
+def describe(version: ModelVersion) -> Released:
+    """Say what a release is a copy of."""
+    tags = version.tags
+    return Released(version.name, int(version.version), tags.get(CANDIDATE, "unknown/0"), tags.get(DIGEST, "unknown"))
+
+
+def _release_experiment(client: MlflowClient, name: str) -> str:
+    """The experiment that holds the bytes of releases; authors need no right to write there."""
+    title = f"{name}-releases"
+    found = client.get_experiment_by_name(title)
+    return str(found.experiment_id if found else client.create_experiment(title))
+
+
+def _runs(client: MlflowClient, experiment_id: str) -> list[Run]:
+    token, runs = None, []
+    while True:
+        page = client.search_runs([experiment_id], max_results=1000, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs

@@ -1,0 +1,81 @@
+"""Candidates that cost no training: an evaluate run with a prediction table, and a bundle of two small files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+
+from pipeline import bundle
+from pipeline.decision import APPROVE, Person
+from pipeline.evaluation import build_table, table_to_json
+from pipeline.registry import register_candidate
+from pipeline.review import AUTHOR, AUTHOR_SOURCE, Outcome, Request, review
+from pipeline.schema import Schema, Target
+
+SCHEMA = Schema("toy", "molecule", (Target("logS", "regression", unit="log10(mol/L)"),), (), ())
+GATE = "regression:\n  rmse: {max: 1.0}\n"
+ADA = Person("ada", "tracking server login", True)
+LONE = Person("eve", "system user", False)
+
+
+def write_gate(folder: Path) -> Path:
+    path = folder / "gate.yaml"
+    path.write_text(GATE)
+    return path
+
+
+def candidate(folder: Path, name: str, content: str = "good", *, author: str = "eve", **tags: str) -> ModelVersion:
+    """Register a candidate whose RMSE on `logS` is 0.1, or 10 if `content` begins with bad."""
+    client = MlflowClient()
+    made = folder / f"{name}-{content}"
+    (made / "bundle" / "artifacts").mkdir(parents=True)
+    (made / "bundle" / "artifacts" / "model.onnx").write_text(content)
+    (made / "bundle" / "MLmodel").write_text("flavors: {}\n")
+    (made / "bundle" / "requirements.txt").write_text("onnxruntime\n")
+    digest = bundle.write_digests(made / "bundle")
+    y = np.arange(8, dtype=np.float32)
+    answers = {"model": {"logS": y + (10 if content.startswith("bad") else 0.1)}}
+    (made / "predictions.json").write_text(table_to_json(build_table(SCHEMA, np.arange(8), None, y[:, None], answers)))
+    (made / "evaluation.json").write_text(json.dumps({"schema": SCHEMA.to_json(), "thresholds": {}}))
+    (made / "card").mkdir()
+    (made / "card" / "card.html").write_text(f"<h1>{content}</h1>")
+    run = client.create_run("0")
+    client.log_artifacts(run.info.run_id, str(made))
+    facts = {
+        "graphline.step": "evaluate",
+        "graphline.complete": digest,
+        "graphline.digest": digest,
+        "graphline.verdict": "passed",
+        "graphline.commit": "0123456789ab",
+        "graphline.data_digest": "d" * 64,
+    }
+    for key, value in (facts | tags).items():
+        client.set_tag(run.info.run_id, key, value)
+    return register_candidate(
+        name,
+        run.info.run_id,
+        f"{run.info.artifact_uri}/bundle",
+        digest=digest,
+        tags={AUTHOR: author, AUTHOR_SOURCE: "tracking server login"} if author else {},
+        description=f"**{content}**",
+    )
+
+
+def decide(folder: Path, name: str, action: str = APPROVE, *, who: Person = ADA, **asked: object) -> Outcome:
+    """Ask for a decision with a reason."""
+    request = Request(action, name, **({"reason": "a test", "gate": write_gate(folder)} | asked))
+    return review(request, who)
+
+
+def aliases(name: str) -> dict[str, str]:
+    return {alias: str(version) for alias, version in MlflowClient().get_registered_model(name).aliases.items()}
+
+
+def bytes_of(version: ModelVersion) -> Path:
+    """Where the bytes of a version lie."""
+    return Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}"))
