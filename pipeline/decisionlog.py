@@ -6,6 +6,8 @@ the other's record lands one further, is void, and its writer is refused.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
@@ -82,5 +84,8 @@ def mark_done(name: str, entry: Entry) -> None:
 
 
 def _entry(number: int, version: ModelVersion | None) -> Entry:
-    tags = version.tags if version else {}
-    return Entry(number, tags.get(RECORD, ""), tags.get(SIGNATURE, ""), DONE in tags)
+    if version is None:
+        return Entry(number, "")
+    written = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
+    tags = version.tags
+    return Entry(number, tags.get(RECORD, ""), tags.get(SIGNATURE, ""), DONE in tags, written)

@@ -63,6 +63,10 @@ class Record:
     previous: str
     format: int = 1
 
+    @property
+    def moment(self) -> datetime:
+        return _moment(self.time)
+
     def to_text(self) -> str:
         """One line of canonical JSON: what is hashed and signed."""
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -90,12 +94,14 @@ class Entry(NamedTuple):
         text: the record's line; empty when there is none, or the version was deleted.
         signature: armoured SSH signature of the line; empty for none.
         done: whether all that follows from the record was done.
+        written: when the tracking server says that it came.
     """
 
     number: int
     text: str
     signature: str = ""
     done: bool = True
+    written: datetime = datetime.fromtimestamp(0, UTC)
 
     @property
     def record(self) -> Record | None:
@@ -170,7 +176,7 @@ class History:
 
     def live_at(self, moment: datetime) -> tuple[State, Record | None]:
         """What was live at a moment, and the record that made it so."""
-        until = [record for record in self.records if _moment(record.time) <= moment]
+        until = [record for record in self.records if record.moment <= moment]
         moved = [record for record in until if record.action != REJECT]
         return self._replay(until), moved[-1] if moved else None
 

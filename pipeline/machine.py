@@ -44,6 +44,12 @@ def environment() -> dict[str, str]:
     return facts
 
 
+def installed() -> str:
+    """Every installed package as `name==version`, a line each: what it takes to build this environment again."""
+    found = {(package.metadata["Name"] or "").lower(): package.version for package in metadata.distributions()}
+    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()) if name)
+
+
 def commit(root: Path) -> str:
     """The commit of the project, with `+changes` when files differ from it; `unknown` outside a checkout."""
     try:

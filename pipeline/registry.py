@@ -19,12 +19,16 @@ from pipeline import bundle
 from pipeline.errors import RegistryError
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
-DIGEST, EVALUATE_RUN, VERDICT, CANDIDATE = (
+DIGEST, EVALUATE_RUN, CANDIDATE, COMMIT = (
     "graphline.digest",
     "graphline.evaluate_run",
-    "graphline.verdict",
     "graphline.candidate",
+    "graphline.commit",
 )
+AUTHOR, AUTHOR_SOURCE = "graphline.author", "graphline.author_source"
+"""Tags of a candidate: who registered it, and how that is known."""
+COMPARED = "graphline.champion"
+"""Tag of an evaluate run: the release it compared with, 0 for none."""
 
 
 def candidates_of(name: str) -> str:

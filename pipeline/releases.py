@@ -25,6 +25,9 @@ from pipeline.registry import CANDIDATE, CHAMPION, DIGEST, EVALUATE_RUN, PREVIOU
 CLAIM = "graphline.claim"
 """Tag of a copy: the number of the record that is to name it."""
 
+DECISION, HEAD = "graphline.decision", "graphline.head"
+"""Tags of a release: number and hash of the record that made it; on `<name>`, HEAD is both of the newest record."""
+
 
 class Released(NamedTuple):
     """A release and where it comes from."""

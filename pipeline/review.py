@@ -27,8 +27,11 @@ from pipeline.evaluation import judge_again
 from pipeline.evidence import keep_evidence
 from pipeline.history import Entry, History, Record, format_moment
 from pipeline.registry import (
+    AUTHOR,
     CHALLENGER,
     CHAMPION,
+    COMMIT,
+    COMPARED,
     DIGEST,
     EVALUATE_RUN,
     candidates_of,
@@ -36,19 +39,11 @@ from pipeline.registry import (
     fetch_bundle,
     find_version,
 )
-from pipeline.releases import aliases_of, copy_release, drop_leftovers, point_aliases
+from pipeline.releases import DECISION, HEAD, aliases_of, copy_release, drop_leftovers, point_aliases
 from pipeline.signing import Signer
 from pipeline.tracking import fetch_files, find_run
 from pipeline.verdict import Verdict, read_gate
 from pipeline.verify import line_hash
-
-AUTHOR, AUTHOR_SOURCE, COMMIT, COMPARED = (
-    "graphline.author",
-    "graphline.author_source",
-    "graphline.commit",
-    "graphline.champion",
-)
-DECISION, HEAD = "graphline.decision", "graphline.head"
 
 
 @dataclass(frozen=True)

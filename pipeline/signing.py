@@ -1,15 +1,13 @@
-"""Signatures of records with SSH keys, by OpenSSH's `ssh-keygen -Y`, namespace `graphline`."""
+"""Sign records with SSH keys, by OpenSSH's `ssh-keygen -Y`; `pipeline.verify` checks them."""
 
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ConfigError
-
-NAMESPACE = "graphline"
+from pipeline.verify import NAMESPACE
 
 
 @dataclass(frozen=True)
@@ -40,28 +38,6 @@ def open_signer(path: str | None) -> Signer | None:
     if not file.is_file():
         raise ConfigError(f"sign_key={path}: no file at {file}; pass the path of an SSH key.")
     return Signer(file, _keygen(["-l", "-E", "sha256", "-f", str(file)], "", f"sign_key={file}").split()[1])
-
-
-def signature_fault(
-    text: str, signature: str, *, principal: str, moment: str, fingerprint: str, allowed_signers: Path
-) -> str | None:
-    """Say what is wrong with a signature, or None when it is good.
-
-    Args:
-        principal: who must have signed, as the file names them.
-        moment: when, `20261101120000Z`: keys may be valid for a time.
-        fingerprint: of the key that the record names.
-        allowed_signers: file of names and public keys (see ssh-keygen's ALLOWED SIGNERS).
-    """
-    with tempfile.TemporaryDirectory() as temporary:
-        armour = Path(temporary) / "signature"
-        armour.write_text(signature, encoding="utf-8")
-        words = ["-Y", "verify", "-n", NAMESPACE, "-f", str(allowed_signers), "-I", principal, "-s", str(armour)]
-        try:
-            said = _keygen([*words, "-O", f"verify-time={moment}"], text, "signature")
-        except ConfigError as error:
-            return f"the signature is not one of {principal} ({error})"
-    return None if fingerprint in said.split() else f"the signature is of another key than {fingerprint}"
 
 
 def _keygen(words: list[str], text: str, what: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cache import step_key
-from pipeline.machine import disk_use, environment, human_size
+from pipeline.machine import disk_use, environment, human_size, installed
 from pipeline.trainconfig import TrainConfig
 from steps.cli.arguments import build, build_parser, flags_of, flat_names, read_config
 from steps.cli.command import run, say
@@ -148,6 +148,7 @@ def fit(step: StepRun, store: Store, arguments: TrainArguments, folder: Path) ->
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     step.set_tags({f"graphline.environment.{name}": value for name, value in environment().items()})
+    step.log_text(installed(), "environment.txt")
     logger = MLFlowLogger(tracking_uri=mlflow.get_tracking_uri(), run_id=step.run_id)
     options = arguments.trainer
     if sys.stderr.isatty():  # in a log file a bar is only noise

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     **dict.fromkeys(
         ("errors", "schema", "trainconfig", "source", "cache", "bundle", "verdict", "decision", "card", "page"), ""
     ),
+    **dict.fromkeys(("verify", "history", "signing", "evidencepage"), ""),
     **dict.fromkeys(("answer", "answering", "delimited", "machine", "parquet", "sdf"), ""),
     **dict.fromkeys(("columns", "graph", "split", "metrics", "labels", "spool", "survey", "buckets", "identity"), "N"),
     **dict.fromkeys(("table", "kinds", "graphtable", "pygdata", "scoring", "evaluation"), "NP"),
@@ -35,7 +36,8 @@ MAY_IMPORT = {
         "NT",
     ),
     **dict.fromkeys(("export", "parity"), "NTO"),
-    **dict.fromkeys(("tracking", "registry"), "M"),
+    **dict.fromkeys(("tracking", "registry", "releases", "decisionlog", "evidence", "audit"), "M"),
+    "review": "MNP",
     "serving/session": "NO",
     "serving/request": "NP",
     "serving/model": "NOPM",

@@ -10,10 +10,14 @@ from pipeline.errors import ROW_CODES
 from pipeline.source import PrepareConfig
 from pipeline.trainconfig import TrainConfig
 from pipeline.verdict import EvaluateConfig
+from steps.audit import AuditConfig
 from steps.cli.arguments import flat_names
+from steps.evidence import EvidenceConfig
 from steps.predict import PredictConfig
 from steps.promote import PromoteConfig
 from steps.register import RegisterConfig
+from steps.reject import RejectConfig
+from steps.retire import RetireConfig
 from steps.rollback import RollbackConfig
 from tests.conftest import ROOT
 
@@ -25,7 +29,11 @@ CONFIGS = {
     "register": (RegisterConfig,),
     "predict": (PredictConfig,),
     "promote": (PromoteConfig,),
+    "reject": (RejectConfig,),
     "rollback": (RollbackConfig,),
+    "retire": (RetireConfig,),
+    "audit": (AuditConfig,),
+    "evidence": (EvidenceConfig,),
 }
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.decision import APPROVE, REJECT, RETIRE, ROLLBACK
+from pipeline.decision import APPROVE, RETIRE, ROLLBACK
 from pipeline.decisionlog import read_log
 from pipeline.errors import RegistryError
-from tests.candidates import ADA, LONE, aliases, candidate, decide
+from tests.candidates import aliases, candidate, decide
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.usefixtures("tracking")]
 
