@@ -13,8 +13,8 @@ from mlflow.entities.model_registry import ModelVersion
 from pipeline import bundle
 from pipeline.decision import APPROVE, Person
 from pipeline.evaluation import build_table, table_to_json
-from pipeline.registry import register_candidate
-from pipeline.review import AUTHOR, AUTHOR_SOURCE, Outcome, Request, review
+from pipeline.registry import AUTHOR, AUTHOR_SOURCE, register_candidate
+from pipeline.review import Outcome, Request, review
 from pipeline.schema import Schema, Target
 
 SCHEMA = Schema("toy", "molecule", (Target("logS", "regression", unit="log10(mol/L)"),), (), ())
