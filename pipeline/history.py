@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -73,12 +73,14 @@ class Record:
 
     @classmethod
     def from_text(cls, text: str) -> Record | None:
-        """Read a line; None if it is no record."""
+        """Read a line; None if it is no record, or not written the one way there is."""
         try:
-            values = json.loads(text)
-            whole = all(type(values[field.name]).__name__ == field.type for field in fields(cls))
-            return cls(**values) if whole and values["action"] and _moment(values["time"]) else None
-        except (ValueError, KeyError, TypeError, IndexError):
+            record = cls(**json.loads(text))
+            typed = all(
+                type(value).__name__ == field.type for field, value in zip(fields(cls), astuple(record), strict=True)
+            )
+            return record if typed and record.moment and record.to_text() == text else None
+        except (ValueError, TypeError):
             return None
 
     def __str__(self) -> str:
