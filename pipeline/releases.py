@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import mlflow
 from mlflow import MlflowClient
@@ -27,19 +26,6 @@ CLAIM = "graphline.claim"
 
 DECISION, HEAD = "graphline.decision", "graphline.head"
 """Tags of a release: number and hash of the record that made it; on `<name>`, HEAD is both of the newest record."""
-
-
-class Released(NamedTuple):
-    """A release and where it comes from."""
-
-    name: str
-    version: int
-    candidate: str  # name/version
-    digest: str
-
-    def __str__(self) -> str:
-        origin, _, number = self.candidate.rpartition("/")
-        return f"{self.name} release {self.version} = {origin} version {number}, sha256 {self.digest[:12]}"
 
 
 def copy_release(name: str, candidate: ModelVersion, bundle_folder: Path, evidence: Path, claim: int) -> ModelVersion:
@@ -145,12 +131,6 @@ def aliases_of(name: str) -> dict[str, int]:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return {}
-
-
-def describe(version: ModelVersion) -> Released:
-    """Say what a release is a copy of."""
-    tags = version.tags
-    return Released(version.name, int(version.version), tags.get(CANDIDATE, "unknown/0"), tags.get(DIGEST, "unknown"))
 
 
 def _release_experiment(client: MlflowClient, name: str) -> str:

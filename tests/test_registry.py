@@ -1,4 +1,4 @@
-"""Candidates and releases: who points where, and that a release has its own copy of the bytes."""
+"""Candidates: who points where, and what is not there."""
 
 from __future__ import annotations
 
@@ -9,22 +9,17 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline import bundle
-from pipeline.errors import BundleError, RegistryError
+from pipeline.errors import RegistryError
 from pipeline.registry import (
-    CANDIDATE,
     CHALLENGER,
     CHAMPION,
     DIGEST,
     EVALUATE_RUN,
-    PREVIOUS,
-    describe,
     fetch_bundle,
     fetch_model,
     find_version,
     newest_candidate,
     register_candidate,
-    release,
-    rollback,
     settle_name,
 )
 
@@ -50,12 +45,6 @@ def candidate(folder: Path, name: str, content: str):
         description=f"**{content}**",
     )
     return version, Path(run.info.artifact_uri.removeprefix("file://")) / "bundle"
-
-
-def released(folder: Path, name: str, content: str):
-    version, _ = candidate(folder, name, content)
-    fetched = fetch_bundle(version, folder / content / "fetched")
-    return release(name, version, fetched, reason="a test", user="reviewer", user_source="unproven")
 
 
 def aliases(name: str) -> dict[str, str]:
@@ -117,64 +106,6 @@ def test_a_version_that_is_not_there_is_refused_with_those_that_are(tmp_path, na
         find_version(name, version, CHAMPION)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_release_has_its_own_bytes(tmp_path):
-    version, place = candidate(tmp_path, "own", "good")
-    fetched = fetch_bundle(version, tmp_path / "fetched")
-    made = release("own", version, fetched, reason="it is good", user="Ada", user_source="tracking server login")
-    assert made == describe(find_version("own", None, CHAMPION))
-    assert (made.name, made.version, made.candidate) == ("own", 1, "own-candidates/1")
-    assert str(made) == f"own release 1 = own-candidates version 1, sha256 {made.digest[:12]}"
-
-    (place / "artifacts" / "model.onnx").write_text("bad")
-    bundle.write_digests(place)  # whoever may write there can also sign it anew
-    live = fetch_model("models:/own@champion", tmp_path / "live")
-    assert bundle.verify(live) == made.digest == version.tags[DIGEST]
-    assert (live / "artifacts" / "model.onnx").read_text() == "good"
-    assert bundle.verify(fetch_bundle(version, tmp_path / "again")) != made.digest
-
-    found = find_version("own", "1", CHAMPION)
-    assert found.tags["graphline.reviewer"] == "Ada"
-    assert found.tags["graphline.reviewer_source"] == "tracking server login"
-    assert found.tags["graphline.reason"] == "it is good"
-    assert found.tags[CANDIDATE] == "own-candidates/1"
-    assert found.tags[EVALUATE_RUN] == version.run_id
-    run = MlflowClient().get_run(found.run_id)
-    assert run.info.status == "FINISHED"
-    assert MlflowClient().get_experiment(run.info.experiment_id).name == "own-releases"
-
-
-def test_a_tampered_bundle_is_refused_and_nothing_is_released(tmp_path):
-    version, place = candidate(tmp_path, "shady", "good")
-    (place / "artifacts" / "model.onnx").write_text("evil")
-    fetched = fetch_bundle(version, tmp_path / "fetched")
-    with pytest.raises(BundleError, match=r"'artifacts/model\.onnx' is not what was signed off"):
-        bundle.verify(fetched)
-    with pytest.raises(BundleError):
-        release("shady", version, fetched, reason="x", user="u", user_source="s")
-    with pytest.raises(RegistryError, match="shady: no alias 'champion'; it has no versions"):
-        find_version("shady", None, CHAMPION)
-
-
-def test_rollback_goes_back_once(tmp_path):
-    with pytest.raises(RegistryError, match="back: no alias 'previous'; it has no versions"):
-        rollback("back")
-    first = released(tmp_path, "back", "first")
-    assert aliases("back") == {CHAMPION: "1"}
-    with pytest.raises(RegistryError, match="back: no alias 'previous'; it has versions 1"):
-        rollback("back")
-    released(tmp_path, "back", "second")
-    assert aliases("back") == {CHAMPION: "2", PREVIOUS: "1"}
-
-    assert rollback("back") == first
-    assert aliases("back") == {CHAMPION: "1"}
-    with pytest.raises(RegistryError, match="back: no alias 'previous'; it has versions 1, 2"):
-        rollback("back")
-    assert aliases("back") == {CHAMPION: "1"}
-
-    released(tmp_path, "back", "third")
-    assert aliases("back") == {CHAMPION: "3", PREVIOUS: "1"}
 
 
 def test_what_cannot_be_fetched_is_one_line(tmp_path):

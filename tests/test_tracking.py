@@ -110,20 +110,34 @@ def test_a_server_with_login_wants_it_also_for_its_version(serve, monkeypatch):
     serve({"/version": "3.17.2", "/api/2.0/mlflow/users/current": who}, login="Basic YWRhOmxvdmU=")  # ada:love
     with pytest.raises(RegistryError, match=r"refuses the login \(status 401\)\. Set MLFLOW_TRACKING_USERNAME"):
         check_server()
-    assert user()[1] == "system user, unauthenticated"
+    with pytest.raises(RegistryError, match=r"does not say who you are \(status 401\)"):  # never taken for no login
+        user()
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "love")
     check_server()
-    assert user() == ("ada", "tracking server login")
+    assert user() == ("ada", "tracking server login", True)
 
 
 def test_without_login_the_user_is_unproven(serve, monkeypatch):
     monkeypatch.setenv("LOGNAME", "someone")
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")  # told by the client, checked by nobody
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "x")
-    for pages in ({}, {"/api/2.0/mlflow/users/current": "<html>"}, {"/api/2.0/mlflow/users/current": "{}"}):
-        serve(pages)
-        assert user() == ("someone", "system user, unauthenticated")
+    serve({})
+    assert user() == ("someone", "system user", False)
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        {"/api/2.0/mlflow/users/current": "<html>"},
+        {"/api/2.0/mlflow/users/current": "{}"},
+        {"/api/2.0/mlflow/users/get": "{}"},  # an older server with login, which cannot tell
+    ],
+)
+def test_a_login_that_does_not_say_who_is_refused(serve, pages):
+    serve(pages)
+    with pytest.raises(RegistryError, match="the tracking server does not say who you are"):
+        user()
 
 
 # --- runs ---------------------------------------------------------------------------------------------------------

@@ -41,7 +41,8 @@ def carry_out(step_name: str, action: str, config: Any, version: str | None = No
             say(f"  {note}")
         say(f"{step_name}: {name}: {record}")
         if record.champion_after != record.champion_before:
-            say(f"  champion: {_release(record.champion_before)} → {_release(record.champion_after)}")
+            digest = f", sha256 {record.digest[:12]}" if record.champion_after else ""
+            say(f"  champion was {_release(record.champion_before)}, is {_release(record.champion_after)}{digest}")
         say(f"  log of {record.sequence}, head {done.head}; keep it elsewhere, `audit` compares with head=")
         step.set_tags({"graphline.decision": record.sequence, "graphline.head": done.head})
         step.finish(done.head)
