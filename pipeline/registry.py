@@ -28,7 +28,7 @@ DIGEST, EVALUATE_RUN, CANDIDATE, COMMIT = (
 AUTHOR, AUTHOR_SOURCE = "graphline.author", "graphline.author_source"
 """Tags of a candidate: who registered it, and how that is known."""
 COMPARED = "graphline.champion"
-"""Tag of an evaluate run: the release it compared with, 0 for none."""
+"""Tag of an evaluate run: the release it compared with, or `none`."""
 
 
 def candidates_of(name: str) -> str:

@@ -206,7 +206,7 @@ def _gather_candidate(request: Request, case: Case, history: History, folder: Pa
     decided = history.decision_on(number)
     run, verdict, headline = judge_candidate(candidate, request.gate, folder / "logged")
     tags = run.data.tags if run else {}
-    compared = tags.get(COMPARED, "")
+    compared = {"none": "0"}.get(tags.get(COMPARED, ""), tags.get(COMPARED, ""))
     case = replace(
         case,
         subject=f"{candidate.name} version {number}",
@@ -214,7 +214,9 @@ def _gather_candidate(request: Request, case: Case, history: History, folder: Pa
         verdict=verdict.passed if verdict else None,
         verdict_reason=headline,
         digest_expected=tags.get("graphline.digest") or candidate.tags.get(DIGEST, ""),
-        champion_compared=int(compared) if case.champion_compared is None and compared else case.champion_compared,
+        champion_compared=int(compared)
+        if case.champion_compared is None and compared.isdecimal()
+        else request.champion,
         decided=f"decided already, {decided}" if decided else "",
     )
     facts = Facts(

@@ -60,7 +60,8 @@ def main(argv: Sequence[str]) -> None:
         say(f"FINDING: {finding}")
     say(f"audit: {name}, log of {len(history.entries)}, head {history.head}")
     if report.findings:
-        raise RegistryError(f"{name}: {len(report.findings)} findings; the first: {report.findings[0]}")
+        count = f"{len(report.findings)} finding{'s' if len(report.findings) > 1 else ''}"
+        raise RegistryError(f"{name}: {count}; the first: {report.findings[0]}")
     say("audit: chain, bytes and aliases are as decided")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-import mlflow
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -76,6 +78,19 @@ def aliases(name: str) -> dict[str, str]:
     return {alias: str(version) for alias, version in MlflowClient().get_registered_model(name).aliases.items()}
 
 
-def bytes_of(version: ModelVersion) -> Path:
-    """Where the bytes of a version lie."""
-    return Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}"))
+def place_of(uri: str) -> Path:
+    """The folder behind a local artifact URI."""
+    return Path(uri.removeprefix("file://"))
+
+
+@contextmanager
+def rewound(tracking: str) -> Iterator[None]:
+    """Put the database back in the end as it was."""
+    with closing(sqlite3.connect(tracking.removeprefix("sqlite:///"))) as database:
+        kept = sqlite3.connect(":memory:")
+        database.backup(kept)
+        try:
+            yield
+        finally:
+            kept.backup(database)
+            kept.close()

@@ -99,7 +99,7 @@ def test_predict_keeps_rows_and_columns(project):
 
 def test_failed_and_unreasoned_releases_are_refused(project):
     text = project.run("-e", "promote", "-P", "version=1", code=1)
-    assert "a release needs its reason" in text
+    assert "this needs a reason" in text
     text = project.run("-e", "promote", "-P", "version=99", "-P", "reason=try", code=1)
     assert "no version 99; it has versions 1" in text
     gate = project.folder / "gate.yaml"
@@ -142,7 +142,8 @@ def port(project):
     gate = project.folder / "gate.yaml"
     gate.write_text("regression:\n  rmse:\n    max: 100\n")  # two epochs on 128 molecules are no good model
     text = project.run("-e", "promote", "-P", "version=1", "-P", "reason=first release")
-    assert "mine release 1 = mine-candidates version 1, sha256" in text
+    assert "record 1: approved candidate 1" in text
+    assert "champion was nothing, is release 1, sha256" in text
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         number = free.getsockname()[1]
@@ -226,14 +227,35 @@ def test_a_missing_column_is_a_400_that_names_it(port):
     assert "smiles" in json.loads(text)["message"]
 
 
-def test_rollback_needs_a_previous_release_and_works_once(project, port):
-    text = project.run("-e", "rollback", code=1)
-    assert "previous" in text
-    project.run("-e", "promote", "-P", "version=1", "-P", "reason=second release")
-    text = project.run("-e", "rollback")
-    assert "champion was mine release 2" in text
-    assert "champion is  mine release 1" in text
-    assert "previous" in project.run("-e", "rollback", code=1)
+def test_decisions_are_final_and_can_be_undone_and_audited(project, port):
+    import mlflow
+
+    client = mlflow.MlflowClient(project.env["MLFLOW_TRACKING_URI"])
+    evaluated = client.get_model_version("mine-candidates", "1").run_id
+    assert "no earlier release" in project.run("-e", "rollback", "-P", "reason=undo", code=1)
+    assert "A decision is final" in project.run("-e", "promote", "-P", "version=1", "-P", "reason=again", code=1)
+    for _ in range(2):
+        project.run("-e", "register", "-P", f"evaluate_run={evaluated}")
+    project.run("-e", "promote", "-P", "version=2", "-P", "reason=second release", "-P", "champion=1")
+    project.run("-e", "reject", "-P", "version=3", "-P", "reason=one is enough")
+    assert "champion was release 2, is release 1" in project.run("-e", "rollback", "-P", "reason=undo")
+    runs = len(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+    text = project.call("python", "-m", "steps.audit", "--at", "2100-01-01")
+    assert "mine release 1 = candidate 1" in text
+    assert "audit: chain, bytes and aliases are as decided" in text
+    project.call("python", "-m", "steps.evidence", "--version", "2", "--out", "evidence.zip")
+    assert runs == len(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+    shutil.unpack_archive(project.folder / "evidence.zip", project.folder)
+    pack = project.folder / "mine-release-2"
+    assert "All is as it was decided" in project.call("python", "-I", "-S", str(pack / "verify.py"))
+    kept = {path.name for path in (pack / "evidence").iterdir()}
+    assert {"card", "environment.txt", "report.json", "training.json", "provenance.json", "verdict.json"} <= kept
+    client.set_registered_model_alias("mine", "champion", "2")
+    try:
+        assert "alias champion: it stands at release 2" in project.call("python", "-m", "steps.audit", code=2)
+    finally:
+        client.set_registered_model_alias("mine", "champion", "1")
+    assert "audit: chain, bytes and aliases are as decided" in project.run("-e", "audit")
 
 
 def test_a_changed_byte_is_never_released(project, port):
@@ -246,7 +268,9 @@ def test_a_changed_byte_is_never_released(project, port):
     kept = target.read_bytes()
     target.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
     try:
-        text = project.run("-e", "promote", "-P", "version=1", "-P", "reason=tampered", code=1)
+        evaluated = version.run_id
+        project.run("-e", "register", "-P", f"evaluate_run={evaluated}")
+        text = project.run("-e", "promote", "-P", "reason=tampered", "-P", "champion=1", code=1)
         assert "model.onnx" in text
     finally:
         target.write_bytes(kept)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,13 +14,9 @@ from pipeline.decision import APPROVE, REJECT, RETIRE, ROLLBACK, Person
 from pipeline.decisionlog import LateError, log_of, read_log, versions_of
 from pipeline.errors import BundleError, RegistryError
 from pipeline.registry import CANDIDATE, DIGEST, EVALUATE_RUN, fetch_model
-from tests.candidates import LONE, aliases, candidate, decide
+from tests.candidates import LONE, aliases, candidate, decide, place_of, rewound
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.usefixtures("tracking")]
-
-
-def place_of(uri: str) -> Path:
-    return Path(uri.removeprefix("file://"))
 
 
 def test_a_life_of_releases(tmp_path):
@@ -92,7 +85,7 @@ def test_a_release_has_its_own_bytes_and_says_what_it_is(tmp_path):
 
 def test_refusals_change_nothing(tmp_path):
     client = MlflowClient()
-    candidate(tmp_path, "no", "good", **{"graphline.champion": "0"})
+    candidate(tmp_path, "no", "good", **{"graphline.champion": "none"})
     candidate(tmp_path, "no", "bad")
     changed = candidate(tmp_path, "no", "changed")
     (place_of(changed.source) / "artifacts" / "model.onnx").write_text("evil")
@@ -255,19 +248,6 @@ def kill_after(count: int, patch: pytest.MonkeyPatch) -> list[str]:
 
         patch.setattr(MlflowClient, name, call)
     return seen
-
-
-@contextmanager
-def rewound(tracking: str) -> Iterator[None]:
-    """Put the database back in the end as it was."""
-    with closing(sqlite3.connect(tracking.removeprefix("sqlite:///"))) as database:
-        kept = sqlite3.connect(":memory:")
-        database.backup(kept)
-        try:
-            yield
-        finally:
-            kept.backup(database)
-            kept.close()
 
 
 def one_kill(folder: Path, name: str, action: str, count: int) -> tuple[bool, bool, list[str]]:
