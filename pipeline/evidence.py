@@ -21,7 +21,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
@@ -31,6 +30,7 @@ from pipeline.errors import RegistryError
 from pipeline.evidencepage import build_index
 from pipeline.history import History, Record
 from pipeline.registry import CHAMPION, fetch_bundle, find_version
+from pipeline.tracking import fetch_files
 from pipeline.verdict import Verdict
 
 KEPT = {
@@ -83,7 +83,7 @@ def pack_evidence(history: History, release: int, out: Path) -> str:
         version = find_version(history.name, str(release), CHAMPION)
         got = fetch_bundle(version, Path(temporary) / "fetched")
         shutil.copytree(got, folder / "bundle", ignore=shutil.ignore_patterns(*verify.BESIDE))
-        fetch_evidence(record, folder / "evidence")
+        fetch_evidence(record, folder)
         faults = verify.digests_faults(folder / "bundle", record.digest)
         faults += verify.digests_faults(folder / "evidence", record.evidence)
         if faults:
@@ -104,15 +104,11 @@ def fetch_evidence(record: Record, folder: Path) -> Path:
     Raises:
         RegistryError: if it is gone.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        try:
-            got = mlflow.artifacts.download_artifacts(
-                run_id=record.release_run, artifact_path="evidence", dst_path=temporary
-            )
-        except (MlflowException, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise RegistryError(f"run {record.release_run}: its evidence cannot be fetched ({reason}).") from None
-        return Path(shutil.move(got, folder))
+    try:
+        run = MlflowClient().get_run(record.release_run)
+    except MlflowException:
+        raise RegistryError(f"run {record.release_run}: it is gone, and the evidence with it.") from None
+    return fetch_files(run, ["evidence"], folder) / "evidence"
 
 
 def _runs_behind(run: Run) -> dict[str, Run]:
@@ -137,14 +133,11 @@ def _origin(run: Run) -> dict[str, Any]:
 
 
 def _fetch(run: Run, artifact: str, folder: Path) -> None:
+    """Download an artifact that may be missing: an older run, or another way to evaluate."""
     parent, _, name = artifact.rpartition("/")
-    there = {file.path for file in MlflowClient().list_artifacts(run.info.run_id, parent or None)}
-    if artifact in there:
+    if artifact in {file.path for file in MlflowClient().list_artifacts(run.info.run_id, parent or None)}:
         with tempfile.TemporaryDirectory() as temporary:
-            got = mlflow.artifacts.download_artifacts(
-                run_id=run.info.run_id, artifact_path=artifact, dst_path=temporary
-            )
-            shutil.move(got, folder / name)
+            shutil.move(fetch_files(run, [artifact], Path(temporary)) / name, folder / name)
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
@@ -20,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from pipeline import bundle
 from pipeline.errors import RegistryError
 from pipeline.registry import CANDIDATE, CHAMPION, DIGEST, EVALUATE_RUN, PREVIOUS
+from pipeline.tracking import fetch_files
 
 CLAIM = "graphline.claim"
 """Tag of a copy: the number of the record that is to name it."""
@@ -47,7 +47,7 @@ def copy_release(name: str, candidate: ModelVersion, bundle_folder: Path, eviden
     run = client.create_run(_release_experiment(client, name), run_name=title, tags=tags)
     try:
         for folder, place in ((bundle_folder, "bundle"), (evidence, "evidence")):
-            _copy_folder(client, run.info.run_id, folder, place)
+            _copy_folder(client, run, folder, place)
     except BaseException:
         client.set_terminated(run.info.run_id, "FAILED")
         raise
@@ -61,13 +61,14 @@ def copy_release(name: str, candidate: ModelVersion, bundle_folder: Path, eviden
     )
 
 
-def _copy_folder(client: MlflowClient, run_id: str, folder: Path, place: str) -> None:
+def _copy_folder(client: MlflowClient, run: Run, folder: Path, place: str) -> None:
     """Upload a folder with digests to a run and read it back."""
-    client.log_artifacts(run_id, str(folder), place)
+    client.log_artifacts(run.info.run_id, str(folder), place)
     with tempfile.TemporaryDirectory() as temporary:
-        copied = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=place, dst_path=temporary)
-        if bundle.verify(Path(copied)) != bundle.verify(folder):
-            raise RegistryError(f"the copy of the {place} came out different; see the artifact store of run {run_id}.")
+        copied = fetch_files(run, [place], Path(temporary)) / place
+        if bundle.verify(copied) != bundle.verify(folder):
+            where = f"see the artifact store of run {run.info.run_id}"
+            raise RegistryError(f"the copy of the {place} came out different; {where}.")
 
 
 def drop_leftovers(name: str, versions: Sequence[ModelVersion], kept: set[int], written: int) -> list[str]:
@@ -84,12 +85,12 @@ def drop_leftovers(name: str, versions: Sequence[ModelVersion], kept: set[int], 
     """
     client = MlflowClient()
     runs = {version.run_id for version in versions if int(version.version) in kept}
-    pointed = set(aliases_of(name).values())  # somebody put an alias there: for audit to say
+    left = [v for v in versions if int(v.version) not in kept and _is_left(v.tags, written)]
+    pointed = set(aliases_of(name).values()) if left else set()  # somebody put an alias there: for audit to say
     removed = []
-    for version in versions:
-        number = int(version.version)
-        if number not in kept | pointed and _is_left(version.tags, written):
-            removed += _try(f"release {number}", partial(client.delete_model_version, name, version.version))
+    for version in left:
+        if int(version.version) not in pointed:
+            removed += _try(f"release {version.version}", partial(client.delete_model_version, name, version.version))
     found = client.get_experiment_by_name(f"{name}-releases")
     for run in _runs(client, found.experiment_id) if found else ():
         if run.info.run_id not in runs and _is_left(run.data.tags, written):

@@ -104,8 +104,7 @@ def review(request: Request, reviewer: Person, signer: Signer | None = None) -> 
         RegistryError: when the decision is refused, or what it rests on is not there.
         LateError: when another decision was written at the same moment.
     """
-    notes = settle(request.name)
-    history = read_log(request.name)
+    history, notes = settle(request.name)
     with tempfile.TemporaryDirectory(prefix="review-") as temporary:
         facts = gather(request, reviewer, history, Path(temporary))
         decision = decide(facts.case)
@@ -113,66 +112,69 @@ def review(request: Request, reviewer: Person, signer: Signer | None = None) -> 
             raise RegistryError(decision.refusal)
         try:
             entry = _write(facts, decision, history, signer)
-        except MlflowException:
-            drop_unnamed(request.name)
-            if read_log(request.name).next_number == history.next_number:
-                raise
-            raise LateError(_LATE) from None
         except LateError:
-            drop_unnamed(request.name)
+            drop_unnamed(read_log(request.name))
             raise
-    follow(request.name)
-    drop_unnamed(request.name)
+        except MlflowException:
+            now = read_log(request.name)
+            if now.next_number == history.next_number:
+                raise
+            drop_unnamed(now)  # whoever was quicker has removed our copy while we made it
+            raise LateError(_LATE) from None
     record = entry.record
     assert record
+    ended = follow(History(request.name, (*history.entries, entry)))
+    notes += [f"{what} of a release that was cut off is removed" for what in drop_unnamed(ended)]
     return Outcome(record, line_hash(entry.text), tuple(notes))
 
 
 _LATE = "another decision was written at the same moment; nothing happened. Look at the model again, then decide."
 
 
-def settle(name: str) -> list[str]:
-    """Finish the newest decision if its command was killed, and undo releases that never got their record.
+def settle(name: str) -> tuple[History, list[str]]:
+    """Read the log, and finish its newest decision if that command was killed.
 
     Returns:
-        What was done and what is wrong with the log, a line each.
+        The log, and what was finished or is wrong with it, a line each.
     """
     history = read_log(name)
     notes = [f"the log was changed: {fault}; see `mlflow run . -e audit`" for fault in history.faults()]
     if history.last and not history.last.done:
-        follow(name)
         notes.append(f"{history.last.record} was cut off; it is finished now")
-    return notes + [f"{what} of a release that was cut off is removed" for what in drop_unnamed(name)]
+        history = follow(history)
+    return history, notes
 
 
-def follow(name: str) -> History:
-    """Do what follows from the newest record: aliases, tags, and the tag that says so. A done record is left alone."""
-    history = read_log(name)
+def follow(history: History) -> History:
+    """Do what follows from the newest record: aliases, tags, and the tag that says so.
+
+    Returns:
+        The log as it is then. A record that is done already is left alone, wherever the aliases stand.
+    """
     if not history.last or history.last.done:
         return history
+    client, name = MlflowClient(), history.name
     while True:
         entry = history.last
         assert entry
         assert entry.record
         point_aliases(name, history.state.champion, history.state.previous)
         head = line_hash(entry.text)
-        client = MlflowClient()
         client.set_registered_model_tag(name, HEAD, f"{entry.number} {head}")
         if entry.record.action == APPROVE:
             for key, value in {DECISION: str(entry.number), HEAD: head}.items():
                 client.set_model_version_tag(name, str(entry.record.release), key, value)
-        again = read_log(name)
-        if again.last == entry:
+        now = read_log(name)
+        if now.last is None or now.last.number == entry.number:
             mark_done(name, entry)
-            return again
-        history = again  # a newer decision came meanwhile, perhaps before our aliases: its own must win
+            return now
+        history = now  # a newer decision came meanwhile, perhaps before our aliases: its own must win
 
 
-def drop_unnamed(name: str) -> list[str]:
+def drop_unnamed(history: History) -> list[str]:
     """Remove copies that no record names, nor can any more."""
-    history = read_log(name)
     kept = {record.release for record in history.records}
-    return drop_leftovers(name, versions_of(name), kept, len(history.entries))
+    return drop_leftovers(history.name, versions_of(history.name), kept, len(history.entries))
 
 
 def gather(request: Request, reviewer: Person, history: History, folder: Path) -> Facts:
@@ -206,7 +208,8 @@ def _gather_candidate(request: Request, case: Case, history: History, folder: Pa
     decided = history.decision_on(number)
     run, verdict, headline = judge_candidate(candidate, request.gate, folder / "logged")
     tags = run.data.tags if run else {}
-    compared = {"none": "0"}.get(tags.get(COMPARED, ""), tags.get(COMPARED, ""))
+    compared = tags.get(COMPARED, "").replace("none", "0")
+    champion = int(compared) if request.champion is None and compared.isdecimal() else request.champion
     case = replace(
         case,
         subject=f"{candidate.name} version {number}",
@@ -214,9 +217,7 @@ def _gather_candidate(request: Request, case: Case, history: History, folder: Pa
         verdict=verdict.passed if verdict else None,
         verdict_reason=headline,
         digest_expected=tags.get("graphline.digest") or candidate.tags.get(DIGEST, ""),
-        champion_compared=int(compared)
-        if case.champion_compared is None and compared.isdecimal()
-        else request.champion,
+        champion_compared=champion,
         decided=f"decided already, {decided}" if decided else "",
     )
     facts = Facts(
@@ -296,8 +297,11 @@ def _number(text: str) -> int:
 def _write(facts: Facts, decision: Decision, history: History, signer: Signer | None) -> Entry:
     """Copy the bytes if this is a release, then write the record."""
     client, case, name, number = MlflowClient(), facts.case, history.name, history.next_number
-    ensure_model(client, name, f"Releases of {name}: `champion` is live, `previous` is what a rollback returns to.")
-    ensure_model(client, log_of(name), f"Decisions on {name}, one version each; `mlflow run . -e audit` checks them.")
+    if number == 1:
+        ensure_model(client, name, f"Releases of {name}: `champion` is live, `previous` is what a rollback returns to.")
+        ensure_model(
+            client, log_of(name), f"Decisions on {name}, one each; `mlflow run . -e audit` checks them."
+        )
     release, release_run, evidence = facts.release, facts.release_run, ""
     assert facts.about
     if case.action == APPROVE:

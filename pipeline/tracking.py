@@ -212,7 +212,8 @@ def fetch_files(run: Run, names: Sequence[str], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         try:
-            mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=name, dst_path=str(folder))
+            # By URI: by run, MLflow first asks the server for logged models of that name.
+            mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/{name}", dst_path=str(folder))
         except (MlflowException, OSError):
             raise RegistryError(f"run {run.info.run_id}: its artifact {name} is missing") from None
     return folder
