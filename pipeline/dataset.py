@@ -10,7 +10,7 @@ import csv
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
@@ -19,21 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.descriptors import DESCRIPTOR_COLUMNS
-from pipeline.errors import ConfigError, DataError, RowError, SplitError
+from pipeline.errors import ConfigError, DataError, SplitError
 from pipeline.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS
 from pipeline.graphtable import open_graph_tables
-from pipeline.labels import LabelScan, merge_replicates, parse_labels
+from pipeline.labels import LabelScan, merge_replicates
 from pipeline.parts import Keys, Part, Wanted, exact_keys, graph_parts, mix_keys, molecule_parts
+from pipeline.rowtable import read_row_table
 from pipeline.schema import Column, Limits, Schema, Target
 from pipeline.source import PrepareConfig, Source, names, per_target, split_columns
-from pipeline.split import NO_SIDE, TRAIN, parse_sides, parse_times, split_graphs
+from pipeline.split import NO_SIDE, TRAIN, split_graphs
 from pipeline.spool import Spool
-from pipeline.table import Rows, find_smiles_column, open_table, parse_numbers, read_rows
+from pipeline.table import Rows, find_smiles_column, open_table, read_rows
 
 if TYPE_CHECKING:
     from pipeline.store import Store
 
 Floats = NDArray[np.float64]
+MAX_SHOWN = 1_000  # characters of a value in the quarantine
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Opened:
     columns: tuple[str, ...]  # read beside the id
     parts: Callable[[], Iterator[Part]]
     side_column: str | None
+    strays: dict[str, int] = field(default_factory=dict)  # rows of nodes and edges that name no graph
 
 
 def open_source(config: PrepareConfig, source: Source) -> Opened:
@@ -92,7 +95,13 @@ def open_source(config: PrepareConfig, source: Source) -> Opened:
         )
         decimal = tables.graphs.decimal
         parts = partial(graph_parts, tables, asked, limits)
-        return Opened(source, schema, "graph_id", decimal, asked, parts, side_column)
+        strays = {name: count for name, count in tables.strays.items() if count}
+        if strays and config.on_error == "fail":
+            raise DataError(
+                f"{source.path}: rows of {' and '.join(strays)} name no graph of the table of graphs. "
+                "Mend them, or pass on_error=skip."
+            )
+        return Opened(source, schema, "graph_id", decimal, asked, parts, side_column, strays)
     if config.directed or config.numeric or config.categorical:
         raise ConfigError(
             "directed=, numeric= and categorical= are for folders of graph tables; molecules fix their own."
@@ -151,7 +160,7 @@ def collect(
     first = ""
     for part in opened.parts():
         rows_read += len(part.rows.number)
-        table = _read_part(part, opened, config)
+        table = read_row_table(part, opened, config)
         bounds += table.bounds
         for position, error in sorted(table.errors.items()):
             if config.on_error == "fail":
@@ -161,7 +170,7 @@ def collect(
                 )
             (left if position in table.leaving else labels_left)[error.code] += 1
             first = first or f"row {part.rows.number[position]}: {error.detail}"
-            writer.writerow([part.rows.number[position], part.ids[position], error.code, error.detail])
+            writer.writerow([part.rows.number[position], _shown(part.ids[position]), error.code, error.detail])
         keep = ~np.isin(part.good, list(table.leaving)) if table.leaving else np.ones(len(part.good), dtype=bool)
         good = part.good[keep]
         if keep.any():
@@ -181,7 +190,7 @@ def collect(
         progress(len(part.rows.number))
     if not columns:
         reasons = ", ".join(f"{count} {code}" for code, count in left.most_common()) or "it has no rows"
-        raise DataError(f"{opened.source.path}: no usable row ({reasons}); {first or 'bring some'}.")
+        raise DataError(f"{opened.source.path}: no usable row ({reasons}); {first.rstrip('.') or 'bring some'}.")
     joined = {key: np.concatenate(values) for key, values in columns.items()}
     return Collected(**joined, rows_read=rows_read, left=left, labels_left=labels_left, bounds=bounds)
 
@@ -245,6 +254,7 @@ def settle(found: Collected, opened: Opened, config: PrepareConfig, spool: Spool
         "labels_left": dict(found.labels_left)
         | _some("conflicting_labels", int(np.count_nonzero(lost[~replicates.conflicts]))),
         "bounds": found.bounds,
+        "strays": opened.strays,
         "replicates": replicates.report,
         "split": {"method": opened.source.split, "seed": config.split_seed} | split.report,
         "built_in": opened.source.recipe,
@@ -308,61 +318,6 @@ def quarantine_path(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.quarantine.csv")
 
 
-class _PartTable(NamedTuple):
-    """Labels, features and side of every row of a part (B rows)."""
-
-    y: NDArray[np.float32]  # (B, T)
-    u: NDArray[np.float32]  # (B, U)
-    given: NDArray[np.int8]  # (B,)
-    time: Floats  # (B,)
-    errors: dict[int, RowError]
-    leaving: set[int]  # the rows that cannot stay
-    bounds: int  # labels like `>10` that were taken as 10
-
-
-def _read_part(part: Part, opened: Opened, config: PrepareConfig) -> _PartTable:
-    size = len(part.rows.number)
-    schema = opened.schema
-    errors: dict[int, RowError] = {**part.errors, **part.rows.errors}
-    leaving = set(errors)
-    y = np.full((size, len(schema.targets)), np.nan, dtype=np.float32)
-    label_errors: dict[int, RowError] = {}
-    bounds = 0
-    for t, target in enumerate(schema.targets):
-        labels = parse_labels(part.rows.values[target.name], target, decimal=opened.decimal, censored=config.censored)
-        y[:, t] = labels.y
-        bounds += labels.censored if config.censored == "bound" else 0
-        label_errors |= {position: error for position, error in labels.errors.items() if position not in leaving}
-    for position in np.flatnonzero(np.isnan(y).all(axis=1)):
-        if position not in leaving:
-            leaving.add(int(position))
-            errors[int(position)] = label_errors.get(int(position), RowError("no_label", "no target has a value"))
-    errors = {**label_errors, **errors}
-    u = np.zeros((size, len(schema.graph_columns)), dtype=np.float32)
-    for c, column in enumerate(schema.graph_columns):
-        numbers, bad = parse_numbers(part.rows.values[column.name], opened.decimal)
-        u[:, c] = numbers
-        for position in np.flatnonzero(bad | ~np.isfinite(numbers)):
-            code, reason = ("wrong_type", "is not a number") if bad[position] else ("missing", "is empty or not finite")
-            errors.setdefault(int(position), RowError(code, f"feature '{column.name}' {reason}"))
-            leaving.add(int(position))
-    given = np.full(size, NO_SIDE, dtype=np.int8)
-    time = np.full(size, np.nan)
-    if opened.side_column:
-        given = parse_sides(part.rows.values[opened.side_column])
-        for position in np.flatnonzero(given == NO_SIDE):
-            detail = f"column '{opened.side_column}' does not say train, validation or test"
-            errors.setdefault(int(position), RowError("no_split", detail))
-            leaving.add(int(position))
-    elif opened.source.split == "time":
-        time = parse_times(part.rows.values[str(config.time_column)], opened.decimal)
-        for position in np.flatnonzero(np.isnan(time)):
-            detail = f"column '{config.time_column}' holds no number or ISO date"
-            errors.setdefault(int(position), RowError("no_split", detail))
-            leaving.add(int(position))
-    return _PartTable(y, u, given, time, errors, leaving, bounds)
-
-
 def _settle_targets(config: PrepareConfig, source: Source, rows: Iterator[Rows], decimal: str) -> tuple[Target, ...]:
     scans = {name: LabelScan(name) for name in source.targets}
     for part in rows:
@@ -387,6 +342,11 @@ def _require(asked: tuple[str, ...], columns: tuple[str, ...], source: Source, s
         )
     if missing:
         raise DataError(f"{source.path}: no column {str(missing)[1:-1]}. The columns are {', '.join(columns)}.")
+
+
+def _shown(value: object) -> object:
+    """A value as the quarantine shows it: a cell of megabytes is cut."""
+    return f"{value[:MAX_SHOWN]}…" if isinstance(value, str) and len(value) > MAX_SHOWN else value
 
 
 def _some(name: str, count: int) -> dict[str, int]:

@@ -9,20 +9,37 @@ import io
 import itertools
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TextIO, cast
+from typing import Any, BinaryIO, NamedTuple, TextIO, cast
 
 from pipeline.errors import DataError, RowError
 
 SAMPLE_BYTES = 1 << 20  # enough for a header of thousands of columns
 SAMPLE_ROWS = 500
+MAX_CELL_CHARS = 16_000_000
+MAX_NAME_CHARS = 1_000  # of a column, a category, a class: they travel in schemas and error lines
 # A comma stands inside the cells of other files far more often than the others do: it comes last among equals.
 SEPARATORS = ("\t", ";", "|", ",")
 
 _COMMA_NUMBER = re.compile(r"\s*[<>≤≥=~]*\s*[-+]?\d+,\d+([eE][-+]?\d+)?\s*")
 _POINT_NUMBER = re.compile(r"\s*[<>≤≥=~]*\s*[-+]?\d*\.\d+([eE][-+]?\d+)?\s*")
+
+_FOREIGN = {
+    b"pk\x03\x04": "an Excel or zip file",
+    b"\xd0\xcf\x11\xe0": "an old Excel file",
+    b"bzh": "a bzip2 file",
+    b"\xfd7zxz": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+    b"arrow1": "an Arrow (Feather) file",
+    b"%pdf": "a PDF file",
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+    b"[{": "a JSON file",
+    b'{"': "a JSON file",
+}
+"""First bytes, in small letters, of what is often taken for a table."""
 
 
 class Dialect(NamedTuple):
@@ -48,7 +65,7 @@ def reading(path: Path) -> Iterator[None]:
     except UnicodeError as error:
         raise DataError(f"{path}: is not the text it seems ({error}); save it as UTF-8.") from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror or ' '.join(str(error).split())}).") from None
 
 
 def open_bytes(path: Path) -> BinaryIO:
@@ -56,6 +73,11 @@ def open_bytes(path: Path) -> BinaryIO:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
+
+
+def foreign_kind(head: bytes) -> str | None:
+    """What a file is by its first bytes, if it is no table that is read here."""
+    return next((kind for mark, kind in _FOREIGN.items() if head.lower().startswith(mark)), None)
 
 
 def open_text(path: Path, encoding: str) -> TextIO:
@@ -78,8 +100,9 @@ def sniff_encoding(sample: bytes) -> str:
             return name
     if sample.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    if sample[1:2] == b"\0" or sample[:1] == b"\0":  # a header begins with an ASCII letter in nearly every table
-        return "utf-16-le" if sample[1:2] == b"\0" else "utf-16-be"
+    even, odd = sample[::2].count(0), sample[1::2].count(0)  # digits and separators are ASCII in every table
+    if max(even, odd) > max(len(sample) / 10, 10 * min(even, odd)):
+        return "utf-16-le" if odd > even else "utf-16-be"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(sample, final=len(sample) < SAMPLE_BYTES)
     except UnicodeDecodeError:
@@ -91,7 +114,7 @@ def sniff(path: Path) -> Dialect:
     """Find out how a text table is written.
 
     Raises:
-        DataError: if it is empty, binary, has a header only, or column names are blank or stand twice.
+        DataError: if it is empty, binary, has a header only, or column names are blank, too long or stand twice.
     """
     with reading(path):
         with open_bytes(path) as file:
@@ -102,8 +125,10 @@ def sniff(path: Path) -> Dialect:
         text = decoder.decode(sample, final=not cut)
     if not text.strip("\ufeff\r\n\t ,;|"):
         raise DataError(f"{path}: the file is empty; a header and at least one row are needed.")
-    if "\0" in text:
+    if text.count("\0") > len(text) / 100:  # a few of them spoil their cells only
         raise DataError(f"{path}: is a binary file; CSV, Parquet and SDF are read.")
+    if text.startswith("sep="):
+        raise DataError(f"{path}: begins with a line for Excel ('sep='); delete that line.")
     separator, rows = _separator(text, cut)
     columns = check_columns(path, [name.strip() for name in rows[0]])
     if not cut and not any(cell.strip() for row in rows[1:] for cell in row):
@@ -121,14 +146,19 @@ def read_records(path: Path, dialect: Dialect) -> Iterator[tuple[list[str], RowE
         The cells, as many as there are columns, and the reason if the row has another number of them.
 
     Raises:
-        DataError: if the file is damaged, or a quote opens that never closes.
+        DataError: if the file is damaged, a cell is too long, or a quote opens that does not close in its cell.
     """
     width = len(dialect.columns)
     number = blank = 0
     header = False
+    last = 0
     with reading(path), open_text(path, dialect.encoding) as file:
-        for cells, problem in _parse(csv.reader(file, delimiter=dialect.separator, strict=True)):
+        reader = _reader(file, dialect.separator, strict=True)
+        for cells, problem in _parse(reader):
+            lines, last = reader.line_num - last, reader.line_num
             if not header:
+                if problem is not None:
+                    raise DataError(f"{path}: the header has a quote that does not close in its cell; mend it.")
                 header = bool(cells)
             elif not cells and problem is None:
                 blank += 1
@@ -139,7 +169,7 @@ def read_records(path: Path, dialect: Dialect) -> Iterator[tuple[list[str], RowE
                 if problem is None and len(cells) == width:
                     yield cells, None
                 else:
-                    yield _fit(cells, width, _quote_error(path, number, problem) if problem else None)
+                    yield _fit(cells, width, _quote_error(path, number, lines, problem) if problem else None)
 
 
 def check_columns(path: Path, columns: Sequence[str]) -> tuple[str, ...]:
@@ -154,10 +184,17 @@ def check_columns(path: Path, columns: Sequence[str]) -> tuple[str, ...]:
             f"{path}: column {', '.join(blank[:5])} of {len(columns)} has no name in the header; name it or drop it "
             "(pandas: to_csv(..., index=False))."
         )
+    if long := next((i for i, name in enumerate(columns, 1) if len(name) > MAX_NAME_CHARS), 0):
+        raise DataError(f"{path}: the name of column {long} is longer than {MAX_NAME_CHARS} characters; shorten it.")
     twice = sorted({name for name in columns if columns.count(name) > 1}) if len(set(columns)) < len(columns) else []
     if twice:
         raise DataError(f"{path}: the column {_listed(twice)} stands twice in the header; rename or drop one.")
     return tuple(columns)
+
+
+def _reader(lines: Iterable[str], separator: str, *, strict: bool) -> Any:
+    csv.field_size_limit(MAX_CELL_CHARS)  # of the whole process; the default is 131,072
+    return csv.reader(lines, delimiter=separator, strict=strict)
 
 
 def _parse(reader: Iterator[list[str]]) -> Iterator[tuple[list[str], csv.Error | None]]:
@@ -182,7 +219,7 @@ def _separator(text: str, cut: bool) -> tuple[str, list[list[str]]]:
     best, best_score = ",", (False, 0.0, 0)
     parsed: dict[str, list[list[str]]] = {}
     for separator in SEPARATORS:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        reader = _reader(io.StringIO(text, newline=""), separator, strict=False)
         rows: list[list[str]] = []
         with suppress(csv.Error):  # a cell beyond the module's limit; read_records says where
             rows.extend(itertools.islice((row for row in reader if row), SAMPLE_ROWS))
@@ -205,11 +242,16 @@ def _decimal(rows: list[list[str]], separator: str) -> str:
     return "," if commas > points else "."
 
 
-def _quote_error(path: Path, number: int, problem: csv.Error) -> RowError:
-    if "end of data" in str(problem) or "field limit" in str(problem):
-        raise DataError(
-            f"{path} row {number}: a quote opens that never closes; close it, or double the quotes inside a cell."
-        ) from None
+def _quote_error(path: Path, number: int, lines: int, problem: csv.Error) -> RowError:
+    what = ""
+    if "end of data" in str(problem):
+        what = "a quote opens that never closes"
+    elif "field limit" in str(problem):
+        what = f"a cell has more than {MAX_CELL_CHARS:,} characters, or a quote opens that never closes"
+    elif lines > 1:  # it took other rows along, nobody knows how many
+        what = f"a quote opens that does not close in its cell; what it encloses runs over {lines} lines"
+    if what:
+        raise DataError(f"{path} row {number}: {what}; close it, or double the quotes inside a cell.") from None
     return RowError("length_mismatch", "a quoted cell goes on after its closing quote; double the quotes inside a cell")
 
 

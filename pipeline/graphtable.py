@@ -28,6 +28,7 @@ GRAPH_ID, NODE_ID, SOURCE, TARGET = "graph_id", "node_id", "source", "target"
 KEYS = {"graphs": (GRAPH_ID,), "nodes": (GRAPH_ID, NODE_ID), "edges": (GRAPH_ID, SOURCE, TARGET)}
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 BATCH_ROWS = 65_536
+MAX_WHOLE = 2.0**53  # beyond it a fraction has lost digits of the whole number
 CHUNK_VALUES = 20_000_000  # cells of nodes and edges that are packed at a time: about 100 MB
 
 
@@ -254,23 +255,23 @@ def _read_ids(graphs: Table) -> Any:
 
 
 def _id_array(array: Any) -> Any:
-    """Ids as text: whole numbers that pandas stored as fractions (for a gap somewhere) are whole again."""
+    """Ids as text: whole numbers that pandas stored as fractions (for a gap somewhere) are whole again, one by one."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if pa.types.is_floating(array.type):
         array = pc.if_else(pc.is_nan(array), None, array)
-        whole = pc.equal(array, pc.floor(array))
-        if pc.all(whole).as_py() is not False:
-            array = array.cast(pa.int64(), safe=False)
+        whole = pc.and_(pc.equal(array, pc.floor(array)), pc.less(pc.abs(array), MAX_WHOLE))
+        texts = array.cast(pa.int64(), safe=False).cast(pa.large_string())
+        return pc.if_else(whole, texts, array.cast(pa.large_string()))
     return array.cast(pa.large_string())
 
 
 def _id_values(values: NDArray[np.object_]) -> NDArray[np.object_]:
     """The same for the values of `Rows`."""
     texts = np.empty(len(values), dtype=object)
-    whole = all(value is None or not isinstance(value, float) or value.is_integer() for value in values)
     for i, value in enumerate(values):
         if value is not None:
-            texts[i] = str(int(value)) if isinstance(value, float) and whole else str(value)
+            whole = isinstance(value, float) and value.is_integer() and abs(value) < MAX_WHOLE
+            texts[i] = str(int(value) if whole else value)
     return texts

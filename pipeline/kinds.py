@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.columns import category_text
+from pipeline.delimited import MAX_NAME_CHARS
 from pipeline.errors import DataError, RowError
 from pipeline.schema import Column
 from pipeline.table import MISSING_WORDS, parse_numbers
@@ -76,11 +77,13 @@ class KindScan:
                 f"has more than {MAX_CATEGORIES} different texts and cannot be a category; drop it, or pass "
                 f"numeric={self.name} if they are numbers"
             )
+        if any(len(text) > MAX_NAME_CHARS for text in self._distinct):
+            raise self._error(f"holds a text of more than {MAX_NAME_CHARS} characters, which is no category; drop it")
         return Column(self.name, "categorical", tuple(sorted(self._distinct, key=_category_order)))
 
     def _take(self, value: object, text: str) -> None:
         if len(self._distinct) <= MAX_CATEGORIES:
-            self._distinct.add(text)
+            self._distinct.add(text[: MAX_NAME_CHARS + 1])
         if not isinstance(value, str):
             self._found.add("whole" if isinstance(value, int) and not isinstance(value, bool) else "word")
         elif not self._text:

@@ -10,36 +10,17 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.delimited import MAX_NAME_CHARS
 from pipeline.errors import ConfigError, DataError, RowError
+from pipeline.labeltext import BOUNDS, class_name, is_grouped_number, is_missing, parse_number, positive_class, to_float
 from pipeline.schema import Target, TargetKind
 from pipeline.split import Keys, number_keys
 
 MAX_CLASSES = 100
 MOSTLY = 0.9  # a column with this share of numbers is a column of numbers, the rest of it is unreadable
 
-POSITIVE_WORDS = (
-    "1",
-    "true",
-    "t",
-    "yes",
-    "y",
-    "active",
-    "positive",
-    "pos",
-    "hit",
-    "binder",
-    "inhibitor",
-    "toxic",
-    "pass",
-)
-NEGATIVE_WORDS = ("0", "false", "f", "no", "n", "inactive", "negative", "neg", "none", "decoy", "fail")
-
 Objects = NDArray[np.object_]
 Labelled = NDArray[np.float32]
-
-_MISSING = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "null"))
-_SIGNS = ("<=", ">=", "<", ">", "≤", "≥", "~", "≈", "=")
-_BOUNDS = frozenset(("<", ">", "<=", ">=", "≤", "≥"))
 
 
 class Labels(NamedTuple):
@@ -104,13 +85,13 @@ class LabelScan:
             known = numbers[~np.isnan(numbers)]
             self.numbers += len(known)
             for number in np.unique(known)[: MAX_CLASSES + 1].tolist():
-                self._remember(self._number_names, _class_name(number))
+                self._remember(self._number_names, class_name(number))
             return
         for (_, value), count in Counter(_typed(values)).items():
-            if _is_missing(value):
+            if is_missing(value):
                 continue
-            name = _class_name(value, decimal)
-            if _parse_number(value, decimal)[1] is None:
+            name = class_name(value, decimal)
+            if parse_number(value, decimal)[1] is None:
                 self.others += count
                 self._remember(self._texts, name)
             else:
@@ -139,12 +120,19 @@ class LabelScan:
         if self.numbers + self.others == 0:
             raise DataError(f"target '{self.name}': none of its {self.rows} rows has a value; name another column.")
         numeric = self.numbers >= MOSTLY * (self.numbers + self.others) and kind != "multiclass"
+        if not numeric and kind in (None, "regression"):
+            self._refuse_grouped_numbers()
         names = list(self._number_names) if numeric else [*self._number_names, *self._texts]
         if kind not in (None, *get_args(TargetKind)):
             raise ConfigError(f"kind={kind}: no such kind; pass one of {', '.join(get_args(TargetKind))}.")
         if transform not in (None, "log10", "p"):
             raise ConfigError(f"transform={transform}: no such transform; pass log10 or p.")
         if kind is None:
+            if not numeric and not transform and any("." in name for name in self._number_names):
+                raise DataError(
+                    f"target '{self.name}': {self.numbers} labels are numbers with fractions, {self.others} are words; "
+                    "pass kind=regression (the words are left out) or kind=multiclass."
+                )
             numbers = numeric and set(names) != {"0", "1"}
             kind = "regression" if transform or numbers else "binary" if len(names) <= 2 else "multiclass"
         if kind == "regression":
@@ -163,7 +151,15 @@ class LabelScan:
     @staticmethod
     def _remember(names: dict[str, None], name: str) -> None:
         if len(names) <= MAX_CLASSES:
-            names[name] = None
+            names[name[: MAX_NAME_CHARS + 1]] = None
+
+    def _refuse_grouped_numbers(self) -> None:
+        grouped = [text for text in self._texts if is_grouped_number(text)]
+        if 2 * len(grouped) > len(self._texts):
+            raise DataError(
+                f"target '{self.name}': numbers like '{grouped[0]}' are ambiguous; write them without separators of "
+                "thousands and with a decimal point, or with a decimal comma and ; between the cells."
+            )
 
     def _classes(self, names: list[str], kind: TargetKind, positive: str | None) -> tuple[str, ...]:
         """Class names by index: numbers by size, texts by alphabet; binary: (negative, positive)."""
@@ -172,7 +168,12 @@ class LabelScan:
                 f"target '{self.name}': more than {MAX_CLASSES} different values are too many for classes; "
                 "name another column, or pass kind=regression to use those that are numbers."
             )
-        numbers = {name: _to_float(name) for name in names}
+        if any(len(name) > MAX_NAME_CHARS for name in names):
+            raise DataError(
+                f"target '{self.name}': a label is a text of more than {MAX_NAME_CHARS} characters, which is no class; "
+                "name another column, or mend the row."
+            )
+        numbers = {name: to_float(name) for name in names}
         ranked = sorted(names, key=lambda name: (numbers[name] is None, numbers[name] or 0.0, name))
         if kind == "multiclass":
             if positive is not None:
@@ -183,9 +184,9 @@ class LabelScan:
                 f"target '{self.name}': kind=binary needs two different values, {len(ranked)} came; "
                 "pass kind=multiclass or kind=regression."
             )
-        chosen = _positive_class(ranked)
+        chosen = positive_class(ranked)
         if positive is not None:
-            found = [name for name in ranked if name.casefold() == _class_name(positive).casefold()]
+            found = [name for name in ranked if name.casefold() == class_name(positive).casefold()]
             if len(found) != 1:
                 raise DataError(f"target '{self.name}': positive={positive} is none of {ranked[0]}, {ranked[1]}.")
             chosen = found[0]
@@ -215,12 +216,12 @@ def parse_labels(
     unreadable = RowError("invalid_label", f"the value of '{target.name}' is not a finite number")
     bound = RowError("censored", f"the value of '{target.name}' is a bound; pass censored=bound to keep it")
     for position, value in enumerate(values.tolist()):
-        if _is_missing(value):
+        if is_missing(value):
             continue
-        sign, number = _parse_number(value, decimal)
+        sign, number = parse_number(value, decimal)
         if number is None or math.isinf(number):
             errors[position] = unreadable
-        elif sign in _BOUNDS:
+        elif sign in BOUNDS:
             bounds += 1
             if censored == "drop":
                 errors[position] = bound
@@ -307,7 +308,7 @@ def _parse_classes(values: Objects, target: Target, decimal: str) -> Labels:
     seen: dict[tuple[type, Any], float | None] = {}  # few values stand in many rows
     for position, typed in enumerate(_typed(values)):
         if typed not in seen:
-            seen[typed] = math.nan if _is_missing(typed[1]) else index.get(_class_name(typed[1], decimal))
+            seen[typed] = math.nan if is_missing(typed[1]) else index.get(class_name(typed[1], decimal))
         found = seen[typed]
         if found is None:
             errors[position] = unknown
@@ -336,7 +337,9 @@ def _transform(y: NDArray[np.float64], target: Target, errors: dict[int, RowErro
 
 def _plain_numbers(values: Objects, decimal: str) -> NDArray[np.float64] | None:
     """All values as numbers, None as NaN; or None where some need a closer look. Ten times faster than one by one."""
-    if decimal != "." or bool in set(map(type, values.tolist())):
+    listed = values.tolist()
+    kinds = set(map(type, listed))
+    if decimal != "." or bool in kinds or (str in kinds and any("_" in v for v in listed if type(v) is str)):
         return None
     try:
         return values.astype(np.float64)
@@ -348,52 +351,3 @@ def _typed(values: Objects) -> Iterator[tuple[type, Any]]:
     """Values with their types, as keys of a dict: True is not 1."""
     listed = values.tolist()
     return zip(map(type, listed), listed, strict=True)
-
-
-def _is_missing(value: object) -> bool:
-    if isinstance(value, str):
-        return value.strip().lower() in _MISSING
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _parse_number(value: object, decimal: str) -> tuple[str, float | None]:
-    """Take a value apart: its sign (`<`, `~`, … or nothing) and its number, None if it has none."""
-    if isinstance(value, bool):
-        return "", None
-    if isinstance(value, (int, float)):
-        return "", _to_float(value)
-    text = str(value).strip()
-    sign = next((sign for sign in _SIGNS if text.startswith(sign)), "") if text[:1] in _SIGNS else ""
-    digits = text[len(sign) :].strip().replace("\u2212", "-")  # the minus of typesetters
-    if decimal == ",":
-        # A point beside decimal commas is a separator of thousands: 1.234 would be read a thousand times too small.
-        digits = digits.replace(",", ".") if "." not in digits else ""
-    return sign, _to_float(digits)
-
-
-def _to_float(value: str | float) -> float | None:
-    try:
-        return float(value)
-    except ValueError:
-        return None
-    except OverflowError:  # an integer of hundreds of digits
-        return math.inf
-
-
-def _class_name(value: object, decimal: str = ".") -> str:
-    """The name of a class, so that 1, 1.0 and "1" are the same one."""
-    sign, number = _parse_number(value, decimal)
-    if number is None:
-        return str(value).strip()
-    name = str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
-    return sign + name if sign in _BOUNDS else name
-
-
-def _positive_class(names: Sequence[str]) -> str:
-    """Choose the class of interest of two: by its word, as `toxic` beside `nontoxic`, else the last."""
-    for words, sign, other in ((POSITIVE_WORDS, "+", 0), (NEGATIVE_WORDS, "-", 1)):
-        found = [i for i, name in enumerate(names) if name.casefold() in words or name.endswith(sign)]
-        if len(found) == 1:
-            return names[found[0] ^ other]
-    first, last = (name.casefold() for name in names)
-    return names[0] if last.endswith(first) else names[1]

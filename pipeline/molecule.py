@@ -15,6 +15,7 @@ from pipeline.schema import Limits
 
 # No SMILES needs more characters for an atom, with brackets, charge, stereo, bonds and ring numbers.
 _MAX_CHARACTERS_PER_ATOM = 50
+_ATOM = re.compile(r"\[[^\]]*\]|Br|Cl|[BCNOPSFIbcnops*]")
 _TIMESTAMP = re.compile(r"^\[\d\d:\d\d:\d\d\] ")
 _POSITION = re.compile(r"around position (\d+):")
 _STEREO_OR_ISOTOPE = re.compile(r"[@/\\]|\[\d")
@@ -148,12 +149,22 @@ def _check_text(smiles: str, limits: Limits) -> None:
     if not smiles.isascii() or not smiles.isprintable():
         at = next(i for i, letter in enumerate(smiles) if not (letter.isascii() and letter.isprintable()))
         raise RowError("invalid_smiles", f"Character {at + 1} of the SMILES is not printable ASCII.")
+    atoms, _, behind = smiles.partition(" ")
+    if behind and not behind.lstrip().startswith("|"):  # RDKit would take it for a name and answer for the rest
+        raise RowError("invalid_smiles", f"A blank stands behind character {len(atoms)} of the SMILES.")
     if len(smiles) <= limits.max_nodes:
         return  # a SMILES has at least one character an atom
     if len(smiles) > _MAX_CHARACTERS_PER_ATOM * limits.max_nodes:
         raise RowError(
             "too_large", f"The SMILES has {len(smiles)} characters; at most {limits.max_nodes} atoms are taken."
         )
+    # RDKit takes minutes to read 100,000 atoms, or to tell what is wrong with them: they are counted before.
+    found = _ATOM.findall(atoms)
+    heavy = len(found) - found.count("[H]")
+    if heavy > limits.max_nodes:
+        raise RowError("too_large", f"The molecule has {heavy} atoms; at most {limits.max_nodes} are taken.")
+    if len(atoms) > _MAX_CHARACTERS_PER_ATOM * len(found):
+        raise RowError("invalid_smiles", f"The SMILES has {len(atoms)} characters for {len(found)} atoms.")
 
 
 def _reason(smiles: str, lines: list[str]) -> str:

@@ -49,7 +49,7 @@ def read_batches(path: Path, columns: Sequence[str], chunk_rows: int) -> Iterato
 
     row = 1
     try:
-        with reading(path), pq.ParquetFile(path) as file:
+        with reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
             for name in columns:
                 kind = file.schema_arrow.field(name).type
                 if pa.types.is_nested(kind):

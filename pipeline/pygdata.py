@@ -127,12 +127,15 @@ def _tables(data: Any, number: int, dataset: str, directed: bool) -> dict[str, C
         raise DataError(f"{where} is a {type(data).__name__}; torch_geometric.data.Data is wanted.")
     num_nodes = int(data.num_nodes or 0)
     x = _matrix(data.x, num_nodes, "x", where)
-    ends = np.zeros((2, 0), dtype=np.int64) if data.edge_index is None else _numpy(data.edge_index).astype(np.int64)
+    ends = np.zeros((2, 0), dtype=np.int64) if data.edge_index is None else _numpy(data.edge_index, "edge_index", where)
+    if ends.dtype.kind not in "iu":
+        raise DataError(f"{where}: edge_index is {ends.dtype}; whole numbers are wanted.")
+    ends = ends.astype(np.int64)
     if ends.ndim != 2 or len(ends) != 2:
         raise DataError(f"{where}: edge_index has the shape {ends.shape}; (2, edges) is wanted.")
     edge_attr = _matrix(data.edge_attr, ends.shape[1], "edge_attr", where)
     rows = np.arange(ends.shape[1]) if directed else _one_way(ends, edge_attr, where)
-    graphs: Columns = {"graph_id": np.array([number])} | _labels(data.y)
+    graphs: Columns = {"graph_id": np.array([number])} | _labels(data.y, where)
     for name in ("name", "split"):
         if name in data:
             graphs[name] = np.array([str(data[name])], dtype=object)
@@ -169,10 +172,10 @@ def _one_way(ends: Array, edge_attr: Array, where: str) -> Array:
     return np.flatnonzero(source <= target)
 
 
-def _labels(y: Any) -> Columns:
+def _labels(y: Any, where: str) -> Columns:
     if y is None:
         return {}
-    values = np.atleast_1d(_numpy(y)).reshape(-1)
+    values = np.atleast_1d(_numpy(y, "y", where)).reshape(-1)
     if len(values) == 1:
         return {"y": values}
     return {f"y{i}": values[i : i + 1] for i in range(len(values))}
@@ -182,17 +185,22 @@ def _matrix(values: Any, size: int, name: str, where: str) -> Array:
     """A feature field as (size, F); None has no columns."""
     if values is None:
         return np.zeros((size, 0))
-    matrix = _numpy(values)
+    matrix = _numpy(values, name, where)
     matrix = matrix[:, None] if matrix.ndim == 1 else matrix
     if matrix.ndim != 2 or len(matrix) != size:
         raise DataError(f"{where}: {name} has the shape {tuple(matrix.shape)}; ({size}, features) is wanted.")
     return matrix
 
 
-def _numpy(values: Any) -> Array:
+def _numpy(values: Any, name: str, where: str) -> Array:
     import torch
 
-    tensor = torch.as_tensor(values).detach().cpu()
+    try:
+        tensor = torch.as_tensor(values).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{where}: {name} is no tensor of numbers ({_one_line(error)}).") from None
+    if tensor.is_complex():
+        raise DataError(f"{where}: {name} is complex; real numbers are wanted.")
     tensor = tensor.to_dense() if tensor.layout != torch.strided else tensor
     return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).numpy()
 

@@ -147,7 +147,10 @@ def split_columns(source: Source, config: PrepareConfig) -> tuple[str | None, tu
 
 def names(text: str | None) -> tuple[str, ...]:
     """Split a comma-separated parameter into column names; quotes keep a name with a comma whole."""
-    parts = next(csv.reader([text or ""], skipinitialspace=True), [])
+    try:
+        parts = next(csv.reader([text or ""], skipinitialspace=True), [])
+    except csv.Error:  # a line break
+        raise ConfigError(f"{text!r} is no list of column names; rename a column that has a line break.") from None
     return tuple(part.strip() for part in parts if part.strip())
 
 

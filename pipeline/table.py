@@ -32,7 +32,6 @@ _TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".dat")
 _SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".sdf": "sdf", ".sd": "sdf"} | dict.fromkeys(
     _TEXT_SUFFIXES, "csv"
 )
-_FOREIGN = {b"PK\x03\x04": "an Excel or zip file", b"\xd0\xcf\x11\xe0": "an old Excel file", b"BZh": "a bzip2 file"}
 _SMILES_NAMES = ("smiles", "canonicalsmiles", "isomericsmiles", "structure", "molecule", "mol")
 
 _TO_QUOTE = re.compile(r'[",\r\n]')
@@ -84,15 +83,17 @@ def open_table(path: str | Path) -> Table:
     with delimited.reading(path), delimited.open_bytes(path) as file:
         head = file.read(4096)
     kind = _SUFFIXES.get(Path(path.stem if path.suffix.lower() == ".gz" else path).suffix.lower())
-    foreign = next((name for mark, name in _FOREIGN.items() if head.startswith(mark)), None)
+    foreign = delimited.foreign_kind(head)
     if head.startswith(b"PAR1"):
         kind = "parquet"
     elif foreign or kind is None:
-        raise DataError(f"{path}: is {foreign or 'of an unknown kind'}; save it as .csv, .tsv, .parquet or .sdf.")
+        what = f"{foreign}; unpack it or" if foreign else "of an unknown kind;"
+        raise DataError(f"{path}: is {what} save it as .csv, .tsv, .parquet or .sdf.")
     if kind == "parquet":
         return Table(path, "parquet", tuple(parquet.read_columns(path)))
     if kind == "sdf":
-        encoding = delimited.sniff_encoding(head) if head.startswith(b"\xef\xbb\xbf") else "utf-8"
+        found = delimited.sniff_encoding(head)
+        encoding = found if found.startswith("utf") else "utf-8"  # Latin-1 is read byte by byte, wherever it stands
         return Table(path, "sdf", sdf.scan_columns(path, encoding), encoding=encoding)
     return Table(path, "csv", *delimited.sniff(path))
 

@@ -83,6 +83,9 @@ def describe(store: Store, report: dict[str, Any]) -> list[str]:
     for title, counts in (("rows left out", report["quarantined"]), ("labels left out", report["labels_left"])):
         if counts:
             lines.append(f"{title}: {', '.join(f'{count} {code}' for code, count in counts.items())}")
+    if report["strays"]:
+        strays = " and ".join(f"{count} rows of {name}" for name, count in report["strays"].items())
+        lines.append(f"{strays} name no graph of the table of graphs; they were left out")
     if report["bounds"]:
         lines.append(f"{report['bounds']} labels are bounds and taken as their number (censored=bound)")
     merged = report["replicates"].get("merged", 0)
