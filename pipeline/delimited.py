@@ -125,7 +125,7 @@ def sniff(path: Path) -> Dialect:
         text = decoder.decode(sample, final=not cut)
     if not text.strip("\ufeff\r\n\t ,;|"):
         raise DataError(f"{path}: the file is empty; a header and at least one row are needed.")
-    if text.count("\0") > len(text) / 100:  # a few of them spoil their cells only
+    if text.count("\0") > len(text) / 20:  # a few of them spoil their cells only
         raise DataError(f"{path}: is a binary file; CSV, Parquet and SDF are read.")
     if text.startswith("sep="):
         raise DataError(f"{path}: begins with a line for Excel ('sep='); delete that line.")
@@ -169,7 +169,7 @@ def read_records(path: Path, dialect: Dialect) -> Iterator[tuple[list[str], RowE
                 if problem is None and len(cells) == width:
                     yield cells, None
                 else:
-                    yield _fit(cells, width, _quote_error(path, number, lines, problem) if problem else None)
+                    yield _fit(cells, width, _quote_error(path, number, lines, problem))
 
 
 def check_columns(path: Path, columns: Sequence[str]) -> tuple[str, ...]:
@@ -242,17 +242,23 @@ def _decimal(rows: list[list[str]], separator: str) -> str:
     return "," if commas > points else "."
 
 
-def _quote_error(path: Path, number: int, lines: int, problem: csv.Error) -> RowError:
+def _quote_error(path: Path, number: int, lines: int, problem: csv.Error | None) -> RowError | None:
+    """Say what is wrong with the quotes of a row, if anything is.
+
+    Raises:
+        DataError: if they may enclose other rows: nobody knows how many went into this one.
+    """
     what = ""
     if "end of data" in str(problem):
         what = "a quote opens that never closes"
     elif "field limit" in str(problem):
-        what = f"a cell has more than {MAX_CELL_CHARS:,} characters, or a quote opens that never closes"
-    elif lines > 1:  # it took other rows along, nobody knows how many
-        what = f"a quote opens that does not close in its cell; what it encloses runs over {lines} lines"
+        what = f"a quote opens that never closes, or a cell has more than {MAX_CELL_CHARS:,} characters"
+    elif lines > 1:
+        what = f"a quote opens that never closes in its row, which runs over {lines} lines and does not fit the header"
     if what:
         raise DataError(f"{path} row {number}: {what}; close it, or double the quotes inside a cell.") from None
-    return RowError("length_mismatch", "a quoted cell goes on after its closing quote; double the quotes inside a cell")
+    said = "a quoted cell goes on after its closing quote; double the quotes inside a cell"
+    return RowError("length_mismatch", said) if problem else None
 
 
 def _fit(cells: list[str], width: int, error: RowError | None) -> tuple[list[str], RowError | None]:
