@@ -1,6 +1,6 @@
 """What README states as equal bit for bit, and what as equal within rounding, beside the tests of each station.
 
-Same seed, same weights: test_training. Alone, in a batch, with more threads: test_session, test_serving_model, test_export.
+Same seed, same weights: test_training. Alone, in a batch, with threads: test_session, test_serving_model, test_export.
 """
 
 from __future__ import annotations
