@@ -299,9 +299,7 @@ def _write(facts: Facts, decision: Decision, history: History, signer: Signer | 
     client, case, name, number = MlflowClient(), facts.case, history.name, history.next_number
     if number == 1:
         ensure_model(client, name, f"Releases of {name}: `champion` is live, `previous` is what a rollback returns to.")
-        ensure_model(
-            client, log_of(name), f"Decisions on {name}, one each; `mlflow run . -e audit` checks them."
-        )
+        ensure_model(client, log_of(name), f"Decisions on {name}, one each; `mlflow run . -e audit` checks them.")
     release, release_run, evidence = facts.release, facts.release_run, ""
     assert facts.about
     if case.action == APPROVE:
