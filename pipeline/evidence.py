@@ -34,22 +34,26 @@ from pipeline.tracking import fetch_files
 from pipeline.verdict import Verdict
 
 KEPT = {
-    "evaluate": ("card", "predictions.json", "evaluation.json", "parity.json"),
+    "evaluate": ("card", "parity.json"),
     "train": ("environment.txt", "training/training.json"),
     "prepare": ("data/report.json",),
 }
 """Per step: artifacts of its run that are copied to the release."""
 
 
-def keep_evidence(run: Run | None, verdict: Verdict | None, gate: Path, folder: Path) -> Path:
+def keep_evidence(run: Run | None, logged: Path, verdict: Verdict | None, gate: Path, folder: Path) -> Path:
     """Gather in `folder` what a release is decided on, with `digests.json` over it.
 
     Args:
         run: the evaluate run; None when the candidate has none and is released by an override.
+        logged: folder of the tables that the verdict was judged from: these, not what stands in the run by now.
         verdict: as judged for this decision.
         gate: the thresholds it was held against.
     """
-    folder.mkdir()
+    if logged.is_dir():
+        shutil.copytree(logged, folder)
+    else:
+        folder.mkdir()
     shutil.copyfile(gate, folder / "gate.yaml")
     if verdict:
         (folder / "verdict.json").write_text(verdict.to_json(), encoding="utf-8")

@@ -82,7 +82,8 @@ class Facts:
     Attributes:
         about: version that the decision is about; None where there is none.
         digest: of its bundle, as written down.
-        bundle, evidence: folders to be copied, for a release.
+        logged: folder of the tables that `verdict` was judged from; `bundle`: of the bytes that are to be released.
+        run: that evaluated it; None when there is none.
     """
 
     case: Case
@@ -93,8 +94,10 @@ class Facts:
     release_run: str = ""
     evaluate_run: str = ""
     commit: str = ""
+    logged: Path | None = None
     bundle: Path | None = None
-    evidence: Path | None = None
+    run: Run | None = None
+    verdict: Verdict | None = None
 
 
 def review(request: Request, reviewer: Person, signer: Signer | None = None) -> Outcome:
@@ -111,7 +114,7 @@ def review(request: Request, reviewer: Person, signer: Signer | None = None) -> 
         if decision.refusal:
             raise RegistryError(decision.refusal)
         try:
-            entry = _write(facts, decision, history, signer)
+            entry = _write(request, facts, decision, history, signer)
         except LateError:
             drop_unnamed(read_log(request.name))
             raise
@@ -235,8 +238,8 @@ def _gather_candidate(request: Request, case: Case, history: History, folder: Pa
         found = bundle.verify(fetched)
     except BundleError as error:
         raise BundleError(f"{case.subject}: {error}") from None
-    evidence = keep_evidence(run, verdict, request.gate, folder / "evidence")
-    return replace(facts, case=replace(case, digest_found=found), bundle=fetched, evidence=evidence)
+    case = replace(case, digest_found=found)
+    return replace(facts, case=case, logged=folder / "logged", bundle=fetched, run=run, verdict=verdict)
 
 
 def judge_candidate(candidate: ModelVersion, gate: Path, folder: Path) -> tuple[Run | None, Verdict | None, str]:
@@ -294,7 +297,7 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _write(facts: Facts, decision: Decision, history: History, signer: Signer | None) -> Entry:
+def _write(request: Request, facts: Facts, decision: Decision, history: History, signer: Signer | None) -> Entry:
     """Copy the bytes if this is a release, then write the record."""
     client, case, name, number = MlflowClient(), facts.case, history.name, history.next_number
     if number == 1:
@@ -304,9 +307,10 @@ def _write(facts: Facts, decision: Decision, history: History, signer: Signer | 
     assert facts.about
     if case.action == APPROVE:
         assert facts.bundle
-        assert facts.evidence
-        made = copy_release(name, facts.about, facts.bundle, facts.evidence, number)
-        release, release_run, evidence = int(made.version), made.run_id, bundle.verify(facts.evidence)
+        assert facts.logged
+        kept = keep_evidence(facts.run, facts.logged, facts.verdict, request.gate, facts.bundle.parent / "evidence")
+        made = copy_release(name, facts.about, facts.bundle, kept, number)
+        release, release_run, evidence = int(made.version), made.run_id, bundle.verify(kept)
     after = {APPROVE: release, REJECT: case.champion_present, ROLLBACK: release, RETIRE: 0}
     outcome = {True: "passed", False: "failed", None: "missing"}[case.verdict]
     record = Record(
