@@ -34,7 +34,7 @@ from pipeline.tracking import fetch_files
 from pipeline.verdict import Verdict
 
 KEPT = {
-    "evaluate": ("card", "parity.json"),
+    "evaluate": ("card", "parity.json", "comparison.json"),
     "train": ("environment.txt", "training/training.json"),
     "prepare": ("data/report.json",),
 }

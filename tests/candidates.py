@@ -43,12 +43,13 @@ def candidate(folder: Path, name: str, content: str = "good", *, author: str = "
     y = np.arange(8, dtype=np.float32)
     answers = {"model": {"logS": y + (10 if content.startswith("bad") else 0.1)}}
     (made / "predictions.json").write_text(table_to_json(build_table(SCHEMA, np.arange(8), None, y[:, None], answers)))
-    (made / "evaluation.json").write_text(json.dumps({"schema": SCHEMA.to_json(), "thresholds": {}}))
+    facts = {"schema": SCHEMA.to_json(), "thresholds": {}, "resamples": 1, "costs": {}, "rival": None}
+    (made / "evaluation.json").write_text(json.dumps(facts))
     (made / "card").mkdir()
     (made / "card" / "card.html").write_text(f"<h1>{content}</h1>")
     run = client.create_run("0")
     client.log_artifacts(run.info.run_id, str(made))
-    facts = {
+    known = {
         "graphline.step": "evaluate",
         "graphline.complete": digest,
         "graphline.digest": digest,
@@ -56,7 +57,7 @@ def candidate(folder: Path, name: str, content: str = "good", *, author: str = "
         "graphline.commit": "0123456789ab",
         "graphline.data_digest": "d" * 64,
     }
-    for key, value in (facts | tags).items():
+    for key, value in (known | tags).items():
         client.set_tag(run.info.run_id, key, value)
     return register_candidate(
         name,
