@@ -1,7 +1,8 @@
 """The log of decisions in MLflow: version n of `<name>-decisions` is record n.
 
 The database's key makes a number unique, so of two reviewers at the same moment one gets the number that both aim at;
-the other's record lands one further, is void, and its writer is refused.
+the other's record lands one further, is void, and its writer is refused. A version comes with its tags in one
+transaction: there are no half records.
 """
 
 from __future__ import annotations
@@ -11,16 +12,12 @@ from datetime import UTC, datetime
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from pipeline.errors import RegistryError
+from pipeline.errors import LateError
 from pipeline.history import Entry, History, Record
 from pipeline.signing import Signer
 
 RECORD, SIGNATURE, DONE = "graphline.record", "graphline.signature", "graphline.done"
 PAGE = 1000
-
-
-class LateError(RegistryError):
-    """Another decision was written first; nothing happened."""
 
 
 def log_of(name: str) -> str:

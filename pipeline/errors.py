@@ -11,6 +11,7 @@ PipelineError            exit code 2, no traceback
 ├── ExportError          a network that ONNX cannot hold, or that ONNX Runtime answers differently
 ├── BundleError          a model folder whose bytes are not what was signed off
 └── RegistryError        runs, versions, aliases, verdicts
+    └── LateError        a decision that came second
 """
 
 from __future__ import annotations
@@ -93,3 +94,7 @@ class BundleError(PipelineError):
 
 class RegistryError(PipelineError):
     """A run, a version, an alias or a verdict is not as the command needs it."""
+
+
+class LateError(RegistryError):
+    """Another decision was written at the same moment; nothing happened."""

@@ -22,9 +22,10 @@ def build_index(history: History, record: Record, folder: Path) -> str:
     report = _read(folder / "evidence" / "report.json")
     origin = _read(folder / "evidence" / "provenance.json")
     title = f"{history.name} release {record.release}"
-    good = record.verdict.startswith("passed")
+    outcome, _, headline = record.verdict.partition(": ")
+    good = outcome == "passed"
     top = [
-        Html(f'<p class="verdict {"passed" if good else "failed"}" role="status">{html(record.verdict)}</p>'),
+        Html(f'<p class="verdict {"passed" if good else "failed"}" role="status">{html(headline)}</p>'),
         Html(f"<h1>Evidence: {html(title)}</h1>"),
         paragraph(f"{str(record)[0].upper()}{str(record)[1:]}. Reason: {record.reason}"),
     ]
@@ -49,7 +50,7 @@ def _decision(record: Record) -> list[Html]:
                 "Reviewer": f"{record.reviewer} ({record.identified})",
                 "Author of the candidate": record.author or "not recorded",
                 "Reason": record.reason,
-                "Verdict at that time": record.verdict,
+                "Verdict at that time": record.verdict.partition(": ")[2],
                 "Released in spite of the verdict because": record.override,
                 "Candidate": f"{record.model}-candidates version {record.candidate}",
                 "Champion before": _release(record.champion_before),
@@ -83,7 +84,7 @@ def _history(history: History) -> list[Html]:
     rows = [
         (
             entry.number,
-            record.time,
+            record.time[:16].replace("T", " "),
             record.action,
             f"release {record.release}" if record.release else f"candidate {record.candidate}",
             f"{record.reviewer} ({record.identified})",

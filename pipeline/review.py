@@ -21,8 +21,8 @@ from mlflow.exceptions import MlflowException
 
 from pipeline import bundle
 from pipeline.decision import APPROVE, MEANINGS, REJECT, RETIRE, ROLLBACK, Case, Decision, Person, clean, decide
-from pipeline.decisionlog import LateError, append, log_of, mark_done, read_log, versions_of
-from pipeline.errors import BundleError, RegistryError
+from pipeline.decisionlog import append, log_of, mark_done, read_log, versions_of
+from pipeline.errors import BundleError, LateError, RegistryError
 from pipeline.evaluation import judge_again
 from pipeline.evidence import keep_evidence
 from pipeline.history import Entry, History, Record, format_moment

@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from pipeline import bundle, decisionlog
 from pipeline.audit import audit
 from pipeline.decision import APPROVE, REJECT, RETIRE, ROLLBACK, Person
-from pipeline.decisionlog import LateError, log_of, read_log, versions_of
-from pipeline.errors import BundleError, RegistryError
+from pipeline.decisionlog import log_of, read_log, versions_of
+from pipeline.errors import BundleError, LateError, RegistryError
 from pipeline.registry import CANDIDATE, DIGEST, EVALUATE_RUN, fetch_model
 from tests.candidates import LONE, aliases, candidate, decide, place_of, rewound
 
