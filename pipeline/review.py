@@ -127,7 +127,7 @@ def review(request: Request, reviewer: Person, signer: Signer | None = None) -> 
     record = entry.record
     assert record
     ended = follow(History(request.name, (*history.entries, entry)))
-    notes += [f"{what} of a release that was cut off is removed" for what in drop_unnamed(ended)]
+    notes += [f"{what} never got its record and is removed" for what in drop_unnamed(ended)]
     return Outcome(record, line_hash(entry.text), tuple(notes))
 
 

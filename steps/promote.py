@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.decision import APPROVE
 from steps.cli.arguments import parse_dataclass
@@ -41,7 +42,17 @@ class PromoteConfig:
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(PromoteConfig, argv, prog="promote")
-    done = carry_out("promote", APPROVE, config)
+    done = carry_out(
+        "promote",
+        APPROVE,
+        config.name,
+        config.sign_key,
+        reason=config.reason,
+        version=config.version,
+        champion=config.champion,
+        override=config.override,
+        gate=Path(config.gate),
+    )
     say(f'  serve it: mlflow models serve -m "models:/{done.record.model}@champion" -p 5001 --env-manager local')
 
 

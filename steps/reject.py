@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.decision import REJECT
 from steps.cli.arguments import parse_dataclass
@@ -31,7 +32,9 @@ class RejectConfig:
 
 
 def main(argv: Sequence[str]) -> None:
-    carry_out("reject", REJECT, parse_dataclass(RejectConfig, argv, prog="reject"))
+    config = parse_dataclass(RejectConfig, argv, prog="reject")
+    asked = {"reason": config.reason, "version": config.version, "gate": Path(config.gate)}
+    carry_out("reject", REJECT, config.name, config.sign_key, **asked)
 
 
 if __name__ == "__main__":

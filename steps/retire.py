@@ -29,7 +29,8 @@ class RetireConfig:
 
 
 def main(argv: Sequence[str]) -> None:
-    carry_out("retire", RETIRE, parse_dataclass(RetireConfig, argv, prog="retire"))
+    config = parse_dataclass(RetireConfig, argv, prog="retire")
+    carry_out("retire", RETIRE, config.name, config.sign_key, reason=config.reason, champion=config.champion)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ class RollbackConfig:
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(RollbackConfig, argv, prog="rollback")
-    carry_out("rollback", ROLLBACK, config, version=config.to)
+    asked = {"reason": config.reason, "version": config.to, "champion": config.champion}
+    carry_out("rollback", ROLLBACK, config.name, config.sign_key, **asked)
 
 
 if __name__ == "__main__":
