@@ -156,12 +156,13 @@ def follow(history: History) -> History:
     """
     if not history.last or history.last.done:
         return history
-    client, name = MlflowClient(), history.name
+    client, name, overtaken = MlflowClient(), history.name, False
     while True:
         entry = history.last
         assert entry
         assert entry.record
-        point_aliases(name, history.state.champion, history.state.previous)
+        if entry.record.action != REJECT or overtaken:  # a rejection moves no alias, and mends none
+            point_aliases(name, history.state.champion, history.state.previous)
         head = line_hash(entry.text)
         client.set_registered_model_tag(name, HEAD, f"{entry.number} {head}")
         if entry.record.action == APPROVE:
@@ -171,7 +172,7 @@ def follow(history: History) -> History:
         if now.last is None or now.last.number == entry.number:
             mark_done(name, entry)
             return now
-        history = now  # a newer decision came meanwhile, perhaps before our aliases: its own must win
+        history, overtaken = now, True  # a newer decision, perhaps with aliases before ours: its own must win
 
 
 def drop_unnamed(history: History) -> list[str]:
