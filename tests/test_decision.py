@@ -124,7 +124,7 @@ cases = st.builds(
 @settings(deadline=None, max_examples=200)
 @given(cases)
 def test_nothing_is_allowed_unless_all_holds(case):
-    """Each rule of the issue once more, written the other way round."""
+    """Each rule once more, written the other way round."""
     if decide(case).refusal is not None:
         return
     assert case.reason.strip()
