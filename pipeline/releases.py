@@ -71,12 +71,12 @@ def _copy_folder(client: MlflowClient, run: Run, folder: Path, place: str) -> No
             raise RegistryError(f"the copy of the {place} came out different; {where}.")
 
 
-def drop_leftovers(name: str, versions: Sequence[ModelVersion], kept: set[int], written: int) -> list[str]:
+def drop_leftovers(name: str, versions: Sequence[ModelVersion], kept: Mapping[int, str], written: int) -> list[str]:
     """Remove copies of releases that no record names: what a killed or refused command left.
 
     Args:
         versions: all of `name`.
-        kept: releases that records name.
+        kept: releases that records name -> their runs.
         written: number of the newest record. A copy claims the number of its record, so one that claims a number up to
             this can never be named any more, and one above may be a release that is going on.
 
@@ -84,12 +84,14 @@ def drop_leftovers(name: str, versions: Sequence[ModelVersion], kept: set[int], 
         What was removed. Without the right to delete it stays: nothing points at it.
     """
     client = MlflowClient()
-    runs = {version.run_id for version in versions if int(version.version) in kept}
+    runs = set(kept.values())
     left = [v for v in versions if int(v.version) not in kept and _is_left(v.tags, written)]
-    pointed = set(aliases_of(name).values()) if left else set()  # somebody put an alias there: for audit to say
+    pointed = set(aliases_of(name).values()) if left else set()
     removed = []
     for version in left:
-        if int(version.version) not in pointed:
+        if int(version.version) in pointed:  # somebody put an alias there: for audit to say
+            runs.add(version.run_id)
+        else:
             removed += _try(f"release {version.version}", partial(client.delete_model_version, name, version.version))
     found = client.get_experiment_by_name(f"{name}-releases")
     for run in _runs(client, found.experiment_id) if found else ():
@@ -138,7 +140,14 @@ def _release_experiment(client: MlflowClient, name: str) -> str:
     """The experiment that holds the bytes of releases; authors need no right to write there."""
     title = f"{name}-releases"
     found = client.get_experiment_by_name(title)
-    return str(found.experiment_id if found else client.create_experiment(title))
+    if found is None:
+        try:
+            return str(client.create_experiment(title))
+        except MlflowException:
+            found = client.get_experiment_by_name(title)
+            if found is None:  # else somebody was quicker: fine
+                raise
+    return str(found.experiment_id)
 
 
 def _runs(client: MlflowClient, experiment_id: str) -> list[Run]:

@@ -177,7 +177,7 @@ def follow(history: History) -> History:
 
 def drop_unnamed(history: History) -> list[str]:
     """Remove copies that no record names, nor can any more."""
-    kept = {record.release for record in history.records}
+    kept = {record.release: record.release_run for record in history.records}
     return drop_leftovers(history.name, versions_of(history.name), kept, len(history.entries))
 
 

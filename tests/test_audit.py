@@ -23,6 +23,7 @@ from pipeline.decision import APPROVE, REJECT, ROLLBACK
 from pipeline.decisionlog import RECORD, log_of, read_log
 from pipeline.errors import ConfigError, RegistryError
 from pipeline.history import Record
+from pipeline.review import drop_unnamed
 from pipeline.verify import line_hash
 from steps import audit as audit_step
 from steps import evidence as evidence_step
@@ -121,6 +122,15 @@ def test_what_was_changed_is_found(tracking, log, tamper, found):
     with rewound(tracking):
         tamper(log)
         assert any(found in finding for finding in audit("m").findings)
+
+
+def test_bytes_that_a_record_names_are_never_swept_away(tracking, log):
+    with rewound(tracking):
+        MlflowClient().delete_model_version("m", "2")
+        release_by_hand(log)
+        assert drop_unnamed(log) == []
+        run = MlflowClient().get_run(log.records[1].release_run)
+        assert run.info.lifecycle_stage == "active"
 
 
 def test_an_untouched_log_has_no_findings(log):
