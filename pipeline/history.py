@@ -134,11 +134,11 @@ class State(NamedTuple):
             return self
         if record.action == RETIRE:
             return State(0, self.earlier)
-        if record.action == APPROVE:
-            return State(record.release, (*self.earlier, *([self.champion] if self.champion else [])))
+        if record.release == self.champion:  # its alias had been moved behind the log's back
+            return self
         if record.release in self.earlier:  # what came after it is left behind
             return State(record.release, self.earlier[: self.earlier.index(record.release)])
-        return State(record.release, (*self.earlier, *([self.champion] if self.champion else [])))
+        return State(record.release, (*self.earlier, self.champion) if self.champion else self.earlier)
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def test_live_and_previous_after_every_kind_of_decision():
         (RETIRE, 3): State(0, (1, 2)),
         (ROLLBACK, 1): State(1, ()),
         (APPROVE, 4): State(4, (1,)),
+        (ROLLBACK, 4): State(4, (1,)),
     }
     moves = list(states)
     for count, expected in enumerate(states.values(), 1):
