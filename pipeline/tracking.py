@@ -77,10 +77,10 @@ def start_step(step: str, *, name: str | None = None) -> Iterator[StepRun]:
     The run ends FINISHED, FAILED on an error, KILLED on Ctrl-C.
 
     Raises:
-        RegistryError: if the tracking server cannot be reached or is not MLflow 3.
+        RegistryError: if the tracking server cannot be reached, is not MLflow 3, or takes no run of ours here.
     """
     check_server()
-    with mlflow.start_run(run_name=None if os.environ.get("MLFLOW_RUN_ID") else step) as active:
+    with _start_run(step) as active:
         run = StepRun(step, active)
         run.set_tags({STEP: step, "mlflow.runName": f"{step} {name}" if name else step})
         try:
@@ -88,6 +88,19 @@ def start_step(step: str, *, name: str | None = None) -> Iterator[StepRun]:
         except KeyboardInterrupt:
             mlflow.end_run("KILLED")
             raise
+
+
+def _start_run(step: str) -> mlflow.ActiveRun:
+    try:
+        return mlflow.start_run(run_name=None if os.environ.get("MLFLOW_RUN_ID") else step)
+    except MlflowException as error:
+        if error.error_code != "PERMISSION_DENIED":
+            raise
+        raise RegistryError(
+            f"{mlflow.get_tracking_uri()}: you may not write runs in experiment "
+            f"'{os.environ.get('MLFLOW_EXPERIMENT_NAME', 'Default')}'. Set MLFLOW_EXPERIMENT_NAME to one of yours: "
+            "graphline for authors, <name>-releases for reviewers."
+        ) from None
 
 
 def check_server() -> None:

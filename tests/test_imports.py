@@ -52,7 +52,7 @@ MAY_IMPORT = {
         "NT",
     ),
     **dict.fromkeys(("export", "parity"), "NTO"),
-    **dict.fromkeys(("tracking", "registry", "releases", "decisionlog", "evidence", "audit"), "M"),
+    **dict.fromkeys(("tracking", "registry", "releases", "decisionlog", "evidence", "audit", "grants"), "M"),
     "review": "MNP",
     "serving/session": "NO",
     "serving/request": "NP",

@@ -13,6 +13,7 @@ from pipeline.verdict import EvaluateConfig
 from steps.audit import AuditConfig
 from steps.cli.arguments import flat_names
 from steps.evidence import EvidenceConfig
+from steps.grant import GrantConfig
 from steps.predict import PredictConfig
 from steps.promote import PromoteConfig
 from steps.register import RegisterConfig
@@ -34,6 +35,7 @@ CONFIGS = {
     "retire": (RetireConfig,),
     "audit": (AuditConfig,),
     "evidence": (EvidenceConfig,),
+    "grant": (GrantConfig,),
 }
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 

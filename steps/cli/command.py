@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -26,14 +27,36 @@ def run(step: Callable[[Sequence[str]], None]) -> None:
         end(f"error: {' '.join(str(error).split())}", error.exit_code)
     except KeyboardInterrupt:
         end("stopped.", 130)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        end(f"error: {error.strerror}: {error.filename or 'no file named'}. Free the disk or mend the rights.", 2)
     except Exception as error:
-        if type(error).__module__ != "mlflow.exceptions":
+        line = explain(error)
+        if line is None:
             raise
-        end(f"error: MLflow says: {' '.join(str(error).split())}", 2)
+        end(f"error: {line}", 2)
+
+
+def explain(error: Exception) -> str | None:
+    """What MLflow, its server or the system says, in one line; None if the mistake is ours."""
+    text = " ".join(str(error).split())
+    if type(error).__module__ in ("mlflow.exceptions", "requests.exceptions"):
+        answer = getattr(error, "response", None)
+        if getattr(error, "error_code", "") == "PERMISSION_DENIED" or getattr(answer, "status_code", 0) == 403:
+            return _refusal(text)
+        return f"MLflow says: {text}"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.strerror}: {error.filename or 'no file named'}. Free the disk or mend the rights."
+    return None
+
+
+def _refusal(text: str) -> str:
+    """A server with logins answered 403: who may not do what, and who can change it."""
+    from mlflow.utils.credentials import read_mlflow_creds
+
+    page = re.search(r"/(?:ajax-)?api/[\w./-]*\w", text)
+    return (
+        f"the tracking server does not let user '{read_mlflow_creds().username}' do this"
+        f"{f' ({page[0]})' if page else ''}. Authors write candidates, reviewers releases; "
+        "an administrator gives rights with `python -m steps.grant`."
+    )
 
 
 def end(line: str, code: int) -> None:
