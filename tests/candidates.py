@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from pipeline import bundle
@@ -31,8 +32,8 @@ def write_gate(folder: Path) -> Path:
     return path
 
 
-def candidate(folder: Path, name: str, content: str = "good", *, author: str = "eve", **tags: str) -> ModelVersion:
-    """Register a candidate whose RMSE on `logS` is 0.1, or 10 if `content` begins with bad."""
+def evaluated(folder: Path, name: str, content: str = "good", experiment_id: str = "0", **tags: str) -> Run:
+    """An evaluate run with bundle; RMSE on `logS` is 0.1, or 10 if `content` begins with bad."""
     client = MlflowClient()
     made = folder / f"{name}-{content}"
     (made / "bundle" / "artifacts").mkdir(parents=True)
@@ -47,11 +48,13 @@ def candidate(folder: Path, name: str, content: str = "good", *, author: str = "
     (made / "evaluation.json").write_text(json.dumps(facts))
     (made / "card").mkdir()
     (made / "card" / "card.html").write_text(f"<h1>{content}</h1>")
-    run = client.create_run("0")
+    (made / "card" / "card.md").write_text(f"**{content}**")
+    run = client.create_run(experiment_id)
     client.log_artifacts(run.info.run_id, str(made))
     known = {
         "graphline.step": "evaluate",
         "graphline.complete": digest,
+        "graphline.name": name,
         "graphline.digest": digest,
         "graphline.verdict": "passed",
         "graphline.commit": "0123456789ab",
@@ -59,11 +62,17 @@ def candidate(folder: Path, name: str, content: str = "good", *, author: str = "
     }
     for key, value in (known | tags).items():
         client.set_tag(run.info.run_id, key, value)
+    return client.get_run(run.info.run_id)
+
+
+def candidate(folder: Path, name: str, content: str = "good", *, author: str = "eve", **tags: str) -> ModelVersion:
+    """Register what was `evaluated`."""
+    run = evaluated(folder, name, content, **tags)
     return register_candidate(
         name,
         run.info.run_id,
         f"{run.info.artifact_uri}/bundle",
-        digest=digest,
+        digest=run.data.tags["graphline.digest"],
         tags={AUTHOR: author, AUTHOR_SOURCE: "tracking server login"} if author else {},
         description=f"**{content}**",
     )
