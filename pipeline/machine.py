@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -12,10 +14,43 @@ PACKAGES = ("mlflow", "lightning", "torch", "torch_geometric", "tensordict", "on
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on: the affinity, not the host."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS has no affinity
+    """Cores that this process may keep busy: its affinity and its container's quota, not the host's cores.
+
+    A fraction of a core counts as none: threads beyond the quota would all be stopped for the rest of each period.
+    """
+    # macOS has no affinity.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, int(min(_quotas(Path("/")), default=cores))))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """The CPU quotas, in cores, of this process's control group and of all groups above it; version 1 and 2.
+
+    Source: docs.kernel.org/admin-guide/cgroup-v2.html, "cpu.max"; docs.kernel.org/scheduler/sched-bwc.html.
+    """
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, group = line.split(":", 2)  # 0::/pods/7 in version 2, 4:cpu,cpuacct:/pods/7 in version 1
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / "sys/fs/cgroup" / controllers
+        # In a container the path may be the host's, of which only the end of the tree, `mount` itself, is seen.
+        for folder in (mount, *(mount.joinpath(*parts) for parts in itertools.accumulate(_steps(group)))):
+            maximum = _text(folder / "cpu.max").split()
+            period = maximum or [_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+            if len(period) == 2 and all(one.isdecimal() for one in period) and int(period[1]):
+                yield int(period[0]) / int(period[1])
+
+
+def _steps(group: str) -> list[tuple[str, ...]]:
+    return [(name,) for name in group.split("/") if name not in ("", "..")]
+
+
+def _text(path: Path) -> str:
+    """The text of a small file; nothing where there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def disk_use(folder: Path) -> int:

@@ -1,0 +1,51 @@
+import os
+
+import pytest
+
+from pipeline import machine
+
+
+def system(root, group, **files):
+    """A root folder with one process's control group and some files below /sys/fs/cgroup."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(group)
+    for name, text in files.items():
+        path = root / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return list(machine._quotas(root))
+
+
+V1 = "9:name=systemd:/a\n4:cpu,cpuacct:/docker/7\n3:cpuset:/docker/7\n0::/\n"
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "expected"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, [1.5]),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, []),
+        (
+            "0::/pods/7\n",
+            {"cpu.max": "max 100000\n", "pods/cpu.max": "400000 100000", "pods/7/cpu.max": "5 10"},
+            [4, 0.5],
+        ),
+        ("0::/host/path\n", {"cpu.max": "200000 100000"}, [2]),  # a container that sees the host's path
+        (V1, {"cpu,cpuacct/cpu.cfs_quota_us": "-1\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"}, []),
+        (
+            V1,
+            {"cpu,cpuacct/docker/7/cpu.cfs_quota_us": "300000", "cpu,cpuacct/docker/7/cpu.cfs_period_us": "100000"},
+            [3],
+        ),
+        ("", {}, []),
+        ("0::/../other\n", {"cpu.max": "nonsense", "other/cpu.max": "7 0"}, []),
+    ],
+)
+def test_quotas_of_both_versions(tmp_path, group, files, expected):
+    assert system(tmp_path, group, **files) == expected
+
+
+@pytest.mark.parametrize(("quotas", "cores"), [([], 4), ([2.9, 3], 2), ([0.5], 1), ([64], 4)])
+def test_the_smallest_quota_counts_but_one_core_is_left(monkeypatch, quotas, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4), raising=False)
+    monkeypatch.setattr(machine, "_quotas", lambda _: iter(quotas))
+    assert machine.usable_cores() == cores
