@@ -10,6 +10,7 @@ The sha256 of `digests.json` is the digest of the bundle: who knows it can tell 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import logging
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cache import imported_modules
 from pipeline.errors import BundleError
+from pipeline.serveconfig import ServeConfig
 
 if TYPE_CHECKING:
     from pipeline.schema import Schema
@@ -147,6 +149,7 @@ def build_bundle(
                 pip_requirements=str(_ROOT / "serving" / "requirements.txt"),
                 code_paths=[str(path) for path in code],
                 metadata=dict(metadata or {}),
+                model_config=dataclasses.asdict(ServeConfig()),  # what may be set when the bundle is loaded
             )
         _drop_local_paths(mlflow.models.Model.load(stage / "bundle"), stage / "bundle" / "MLmodel")
         for leftover in (stage / "bundle").rglob("__pycache__"):

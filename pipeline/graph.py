@@ -149,6 +149,20 @@ def select(chunk: GraphChunk, keep: NDArray[np.bool_]) -> GraphChunk:
     )
 
 
+def join(chunks: Sequence[GraphChunk]) -> GraphChunk:
+    """Put packed graphs one behind the other, in order; at least one chunk."""
+    if len(chunks) == 1:
+        return chunks[0]
+    node_ptr = _pointers(np.concatenate([np.diff(chunk.node_ptr) for chunk in chunks]))
+    edge_ptr = _pointers(np.concatenate([np.diff(chunk.edge_ptr) for chunk in chunks]))
+    edge_index = np.concatenate([chunk.edge_index for chunk in chunks], axis=1)
+    joined = {
+        name: np.concatenate([getattr(chunk, name) for chunk in chunks])
+        for name in ("x", "x_float", "edge_attr", "edge_float", "u", "y")
+    }
+    return GraphChunk(node_ptr=node_ptr, edge_ptr=edge_ptr, edge_index=edge_index, **joined)
+
+
 def batch_of(chunk: GraphChunk, *, directed: bool = False) -> GraphBatch:
     """Turn packed graphs into one batch: node ids move behind those of the graphs before."""
     num_nodes = np.diff(chunk.node_ptr)

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +17,59 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    DEADLINE_EXCEEDED,
+    INTERNAL_ERROR,
+    INVALID_PARAMETER_VALUE,
+    TEMPORARILY_UNAVAILABLE,
+)
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+from pipeline.columns import NODE_ID
 from pipeline.errors import BundleError, DataError
+from pipeline.machine import usable_cores
 from pipeline.schema import Schema
+from pipeline.serveconfig import ServeConfig
+from serving import deadline
 from serving.request import Answers, Categories, read_request
 from serving.session import Session
+from serving.sharing import Sharing
+
+
+class Refused(MlflowException):  # type: ignore[misc] # mlflow has no types that strict accepts
+    """An error with a status. Its message stays: MLflow's server puts the table of the request in front of others."""
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+    @message.setter
+    def message(self, _: str) -> None:
+        pass
 
 
 class GraphModel(PythonModel):  # type: ignore[misc] # mlflow has no types that strict accepts
     """Answers tables of molecules or graphs; one record a row, in order. Safe for many threads at once."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Open the artifacts.
+        """Open the artifacts and answer one row, so that the first request is as quick as the others.
 
         Raises:
             BundleError: if model, schema and featurizer do not belong together.
+            ConfigError: if the bundle is loaded with settings that it cannot have.
         """
         self.schema = Schema.from_json(Path(context.artifacts["schema.json"]).read_text(encoding="utf-8"))
         self.session = Session(context.artifacts["model.onnx"])
         check_fit(self.session, self.schema)
         self.categories = Categories(self.schema)
+        self.config = ServeConfig(**(context.model_config or {}))
+        self.sharing = Sharing(
+            self.session,
+            directed=self.schema.directed,
+            threads=self.config.threads or usable_cores(),
+            wait_s=self.config.wait_ms / 1000,
+        )
+        self._answer(smallest_request(self.schema))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -49,18 +83,52 @@ class GraphModel(PythonModel):  # type: ignore[misc] # mlflow has no types that 
             The columns of `pipeline.answer.answer_columns`, dtype object, None where there is nothing to say.
 
         Raises:
-            MlflowException: INVALID_PARAMETER_VALUE (HTTP 400) if a column is missing, naming it.
+            MlflowException: INVALID_PARAMETER_VALUE (HTTP 400) for a column that is missing or a limit of the request,
+                naming it; DEADLINE_EXCEEDED (504); TEMPORARILY_UNAVAILABLE (503) without memory; INTERNAL_ERROR (500).
+                None holds anything of the request.
         """
-        answers = Answers(self.schema, len(model_input), ensemble=self.session.is_ensemble)
         try:
-            for piece in read_request(model_input, self.schema):
+            with deadline.granted():
+                return self._answer(model_input)
+        except Exception as error:
+            raise _refused(error) from None
+
+    def _answer(self, table: pd.DataFrame) -> pd.DataFrame:
+        pieces = read_request(table, self.schema, self.config)
+        answers = Answers(self.schema, len(table), ensemble=self.session.is_ensemble)
+        with self.sharing.request():
+            for piece in pieces:
                 answers.add_errors(piece.errors)
                 if piece.chunk is not None:
-                    outputs = self.session.run_chunk(piece.chunk, directed=self.schema.directed)
+                    outputs = self.sharing.run_chunk(piece.chunk)
                     answers.add(piece.good, outputs, self.categories.unknown(piece.chunk))
-        except DataError as error:
-            raise MlflowException.invalid_parameter_value(str(error)) from None
         return answers.table()
+
+
+def _refused(error: Exception) -> MlflowException:
+    """The same error with a status, and without the client's data."""
+    if isinstance(error, MlflowException):
+        return error
+    if isinstance(error, DataError):
+        return Refused(str(error), INVALID_PARAMETER_VALUE)
+    if isinstance(error, deadline.DeadlineError):
+        return Refused("The time for this request is over; send fewer rows.", DEADLINE_EXCEEDED)
+    if isinstance(error, MemoryError) or "Failed to allocate memory" in str(error):  # ONNX Runtime's own class
+        return Refused("There is no memory for this request now; send fewer or smaller rows.", TEMPORARILY_UNAVAILABLE)
+    # Places, no text: it may hold what the client sent.
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    logging.getLogger(__name__).error("a request failed: %s at %s", type(error).__name__, " > ".join(places))
+    return Refused("The model failed on this request; the server's log says where.", INTERNAL_ERROR)
+
+
+def smallest_request(schema: Schema) -> pd.DataFrame:
+    """One row that every model of this schema can answer."""
+    columns: dict[str, list[object]] = {column.name: [0.0] for column in schema.graph_columns}
+    if schema.data_kind == "molecule":
+        return pd.DataFrame({"smiles": ["CC"]} | columns)
+    nodes = {column.name: [None] * 2 for column in schema.node_columns} or {NODE_ID: [0, 1]}
+    edges: dict[str, list[object]] = {column.name: [None] for column in schema.edge_columns}
+    return pd.DataFrame({"nodes": [nodes], "edges": [edges | {"source": [0], "target": [1]}]} | columns)
 
 
 def check_fit(session: Session, schema: Schema) -> None:

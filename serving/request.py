@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,8 @@ from pipeline.columns import build_graph, encode
 from pipeline.errors import DataError, RowError
 from pipeline.graph import Graph, GraphChunk, pack, select
 from pipeline.schema import Column, Schema
+from pipeline.serveconfig import ServeConfig
+from serving import deadline
 
 Objects = NDArray[np.object_]
 
@@ -38,20 +40,26 @@ class Piece(NamedTuple):
     errors: dict[int, RowError]  # row in the request -> why it has no answer
 
 
-def read_request(table: pd.DataFrame, schema: Schema) -> Iterator[Piece]:
+def read_request(table: pd.DataFrame, schema: Schema, limits: ServeConfig) -> Iterator[Piece]:
     """Read the rows of a request, piece by piece in order, so that memory is bounded for any number of rows.
 
     Further columns are ignored.
 
     Raises:
-        DataError: if a column is missing, naming it.
+        DataError: at once if a column is missing or stands twice, naming it, or a limit of the request is passed.
+        DeadlineError: between two pieces.
     """
     wanted = request_columns(schema)
     if missing := [name for name in wanted if name not in table.columns]:
         raise DataError(f"The request has no column {missing}; expected the columns {list(wanted)}.")
+    if twice := [name for name in wanted if list(table.columns).count(name) > 1]:
+        raise DataError(f"The request has the columns {twice} more than once.")
+    if len(table) > limits.max_rows:
+        raise DataError(f"The request has {len(table)} rows, more than max_rows={limits.max_rows}; send several.")
     columns = {name: _objects(table[name]) for name in wanted}
-    pieces = _read_molecules(columns, schema) if schema.data_kind == "molecule" else _read_graphs(columns, schema)
-    yield from pieces
+    if _size(columns.values(), limits.max_bytes) > limits.max_bytes:
+        raise DataError(f"The request has more than max_bytes={limits.max_bytes} in {list(wanted)}; send several.")
+    return _read_molecules(columns, schema) if schema.data_kind == "molecule" else _read_graphs(columns, schema)
 
 
 class Categories:
@@ -149,6 +157,7 @@ def _read_molecules(columns: Mapping[str, Objects], schema: Schema) -> Iterator[
 
     smiles = columns["smiles"]
     for start, stop in _spans([len(one) if isinstance(one, str) else 0 for one in smiles], MAX_CHARACTERS):
+        deadline.time_left()
         found = featurize_smiles(list(smiles[start:stop]), schema.limits, descriptors=bool(schema.descriptor_columns))
         u, errors = _graph_features({name: values[start:stop] for name, values in columns.items()}, schema)
         kept = np.array([int(i) not in errors for i in found.good], dtype=bool)
@@ -175,6 +184,7 @@ def _read_graphs(columns: Mapping[str, Objects], schema: Schema) -> Iterator[Pie
         good.append(row)
         size += graph.num_nodes + graph.num_edges + 1
         if size >= MAX_NODES:
+            deadline.time_left()
             yield Piece(pack(graphs), np.array(good, dtype=np.int64), errors)
             graphs, good, errors, size = [], [], {}, 0
     if good or errors:
@@ -239,6 +249,23 @@ def _objects(values: pd.Series) -> Objects:
     """A column as plain Python values; what pandas calls missing becomes None."""
     found = values.to_numpy(dtype=object, na_value=None) if values.dtype != object else values.to_numpy()
     return np.array([None if _is_missing(value) else value for value in found] + [None], dtype=object)[:-1]
+
+
+def _size(values: Iterable[object], most: int) -> int:
+    """Bytes of text and numbers in nested values, 8 a number; stops counting beyond `most`."""
+    size = 0
+    waiting = [values]
+    while waiting and size <= most:
+        for value in waiting.pop():
+            if isinstance(value, str | bytes):
+                size += len(value)
+            elif isinstance(value, Mapping):
+                waiting.append(value.values())
+            elif isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
+                waiting.append(value)
+            else:
+                size += getattr(value, "nbytes", 8)
+    return size
 
 
 def _is_missing(value: object) -> bool:

@@ -23,7 +23,20 @@ GROUPS = {
 
 MAY_IMPORT = {
     **dict.fromkeys(
-        ("errors", "schema", "trainconfig", "source", "cache", "bundle", "verdict", "decision", "card", "page"), ""
+        (
+            "errors",
+            "schema",
+            "trainconfig",
+            "serveconfig",
+            "source",
+            "cache",
+            "bundle",
+            "verdict",
+            "decision",
+            "card",
+            "page",
+        ),
+        "",
     ),
     **dict.fromkeys(("verify", "history", "signing", "evidencepage"), ""),
     **dict.fromkeys(("answer", "answering", "delimited", "machine", "parquet", "sdf"), ""),
@@ -54,7 +67,10 @@ MAY_IMPORT = {
     **dict.fromkeys(("export", "parity"), "NTO"),
     **dict.fromkeys(("tracking", "registry", "releases", "decisionlog", "evidence", "audit", "grants"), "M"),
     "review": "MNP",
+    **dict.fromkeys(("tracking", "registry"), "M"),
+    "serving/deadline": "",
     "serving/session": "NO",
+    "serving/sharing": "NO",
     "serving/request": "NP",
     "serving/model": "NOPM",
     **dict.fromkeys(("steps/main", "steps/prepare", "steps/train", "steps/evaluate"), "NPRQ"),

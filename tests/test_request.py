@@ -12,6 +12,7 @@ from pipeline.answer import answer_columns, request_columns, text_columns
 from pipeline.errors import ROW_CODES, DataError, RowError
 from pipeline.graph import pack
 from pipeline.schema import Column, Limits
+from pipeline.serveconfig import ServeConfig
 from serving import request
 from serving.request import Answers, Categories, read_feature, read_request
 from tests.small_models import GRAPHS, MOLECULES, chain, graph_row
@@ -19,7 +20,7 @@ from tests.small_models import GRAPHS, MOLECULES, chain, graph_row
 
 def read(rows, schema):
     """All pieces of a request as (row of each graph, sizes of the graphs, features, codes of the errors)."""
-    pieces = list(read_request(pd.DataFrame(rows), schema))
+    pieces = list(read_request(pd.DataFrame(rows), schema, ServeConfig()))
     good = [int(row) for piece in pieces for row in piece.good]
     sizes = [int(n) for piece in pieces if piece.chunk for n in np.diff(piece.chunk.node_ptr)]
     features = [float(u) for piece in pieces if piece.chunk for u in piece.chunk.u[:, 0]]
@@ -93,10 +94,14 @@ def test_lists_may_be_numpy_arrays_as_parquet_gives_them():
 def test_no_detail_repeats_what_the_client_sent():
     secret = "C1CCsecret"
     rows = pd.DataFrame({"smiles": [secret, "C"], "temperature": pd.Series([1.0, secret], dtype=object)})
-    details = [error.detail for piece in read_request(rows, MOLECULES) for error in piece.errors.values()]
+    details = [
+        error.detail for piece in read_request(rows, MOLECULES, ServeConfig()) for error in piece.errors.values()
+    ]
     graph = graph_row(2) | {"temperature": secret, "nodes": secret}
     graphs = pd.DataFrame([graph, graph_row(2) | {"temperature": secret}])
-    details += [error.detail for piece in read_request(graphs, GRAPHS) for error in piece.errors.values()]
+    details += [
+        error.detail for piece in read_request(graphs, GRAPHS, ServeConfig()) for error in piece.errors.values()
+    ]
     assert len(details) == 4
     assert not any("secret" in detail for detail in details)
 
@@ -105,12 +110,15 @@ def test_no_detail_repeats_what_the_client_sent():
 def test_a_missing_column_is_named(schema, column):
     rows = pd.DataFrame({name: [None] for name in request_columns(schema) if name != column} | {"more": [1]})
     with pytest.raises(DataError, match=column):
-        list(read_request(rows, schema))
+        list(read_request(rows, schema, ServeConfig()))
 
 
 def test_a_request_without_rows_has_no_pieces():
     for schema in (MOLECULES, GRAPHS):
-        assert list(read_request(pd.DataFrame({name: [] for name in request_columns(schema)}), schema)) == []
+        assert (
+            list(read_request(pd.DataFrame({name: [] for name in request_columns(schema)}), schema, ServeConfig()))
+            == []
+        )
 
 
 @given(st.lists(st.integers(0, 30), max_size=20), st.integers(1, 40))
