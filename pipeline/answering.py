@@ -1,6 +1,7 @@
-"""Answer tables with one bundle and nothing but the bundle's code: `python -P answering.py BUNDLE`, run by scoring.
+"""Answer tables with one bundle and nothing but the bundle's code: `python -P answering.py BUNDLE`, run by child.
 
-One line of JSON a table comes in, columns by name; one line of JSON goes out: the answers, or {"failure": "..."}.
+One line of JSON a table comes in, columns by name; one line of JSON goes out: the answers with the seconds they took and
+the peak memory so far, or {"failure": "..."}.
 This file imports nothing of the project: a process holds the code of one `pipeline`, and here it is the bundle's.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import Any, TextIO
 
 
@@ -33,11 +35,28 @@ def main(bundle: str) -> int:
                     for name, values in json.loads(line).items()
                 }
             )
-            _say(answers, model.predict(table).to_dict("list"))
+            started = time.perf_counter()
+            answered = model.predict(table)
+            seconds = time.perf_counter() - started
+            columns = answered.to_dict("list")
+            _say(answers, {"answers": columns, "seconds": seconds, "peak_memory_bytes": peak_memory_bytes()})
     except Exception as error:  # whatever it is, the other side gets one line
         _say(answers, {"failure": f"{type(error).__name__}: {_reason(error)}"})
         return 1
     return 0
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident memory of this program so far."""
+    try:
+        # Not `getrusage`: there a program starts with the peak of the process that started it, here torch's gigabyte.
+        with open("/proc/self/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _say(stream: TextIO, what: Any) -> None:

@@ -2,30 +2,24 @@
 
     rows ─► request ─► child process: the bundle, verified, with its own code only ─► answers ─► file
 
-The bundle is copied to a private folder and verified there. It runs in a process of its own (pipeline/answering.py),
-because this process already holds a `pipeline`, and because it must not see torch or the project.
+The bundle is copied to a private folder and verified there, and runs in a process of its own (pipeline/child.py).
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import bundle as bundles
+from pipeline.child import Child
 from pipeline.columns import graph_columns
-from pipeline.errors import DataError, PipelineError, RowError
+from pipeline.errors import DataError, RowError
 from pipeline.graph import unpack
 from pipeline.graphtable import SUFFIXES, GraphTables, open_graph_tables, read_graph_chunks
 from pipeline.schema import Schema
@@ -102,7 +96,7 @@ def score_file(
     with bundles.private_copy(bundle, expected) as folder:
         schema = Schema.from_json((folder / "artifacts" / "schema.json").read_text(encoding="utf-8"))
         names, total, requests = _open(data, schema, smiles)
-        with _Child(folder) as child:
+        with Child(folder) as child:
             columns = _free_names(child.columns, names)
             counts: Counter[str] = Counter()
             rows = warnings = 0
@@ -187,87 +181,17 @@ def _features(
     return columns, errors
 
 
-def _answer(child: _Child, request: Request) -> dict[str, Objects]:
+def _answer(child: Child, request: Request) -> dict[str, Objects]:
     """The answer's columns for all rows of a request."""
     size = len(request.asked) + len(request.errors)
     answers = {name: np.full(size, None, dtype=object) for name in child.columns}
     for row, error in request.errors.items():
         answers["error"][row], answers["error_detail"][row] = error.code, error.detail
     if len(request.asked):
-        for name, values in child.ask(request.columns).items():
+        for name, values in child.ask(request.columns).answers.items():
             for row, value in zip(request.asked, values, strict=True):
                 answers[name][row] = value
     return answers
-
-
-class _Child:
-    """The process that holds the bundle; a context manager."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.columns: tuple[str, ...] = ()
-
-    def __enter__(self) -> _Child:
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        environment |= {
-            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "DO_NOT_TRACK": "true",
-        }
-        self._log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
-        self._process = subprocess.Popen(
-            # -P: the folder of the script is not searched for modules; -B: nothing is written into the bundle.
-            [sys.executable, "-P", "-B", str(Path(__file__).with_name("answering.py")), str(self._folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            cwd=self._folder.parent,
-            env=environment,
-            encoding="utf-8",
-        )
-        try:
-            self.columns = tuple(self._receive()["columns"])
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self._process.communicate(timeout=30) if self._process.poll() is None else None
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        self._log.close()
-
-    def ask(self, columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(columns, allow_nan=False) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            self._fail("")
-        return self._receive()
-
-    def _receive(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line.endswith("\n") else {"failure": ""}
-        if "failure" in answer:
-            self._fail(answer["failure"])
-        return answer
-
-    def _fail(self, reason: str) -> None:
-        """
-        Raises:
-            PipelineError: always.
-        """
-        code = self._process.wait()
-        self._log.seek(0)
-        lines = [line.strip() for line in self._log.read()[-4000:].splitlines() if line.strip()]
-        reason = reason or (lines[-1][:300] if lines else "no reason given")
-        ended = f"was killed by signal {-code} (memory?)" if code < 0 else "failed"
-        raise PipelineError(f"the process that holds the bundle {ended}: {reason}")
 
 
 def _free_names(answers: Sequence[str], taken: Sequence[str]) -> dict[str, str]:

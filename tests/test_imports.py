@@ -39,7 +39,7 @@ MAY_IMPORT = {
         "",
     ),
     **dict.fromkeys(("verify", "history", "signing", "evidencepage"), ""),
-    **dict.fromkeys(("answer", "answering", "delimited", "machine", "parquet", "sdf"), ""),
+    **dict.fromkeys(("answer", "answering", "child", "cost", "delimited", "machine", "parquet", "sdf"), ""),
     **dict.fromkeys(
         (
             "columns",
@@ -56,7 +56,6 @@ MAY_IMPORT = {
         ),
         "N",
     ),
-    "identity": "N",
     **dict.fromkeys(("table", "kinds", "graphtable", "pygdata", "scoring", "evaluation"), "NP"),
     **dict.fromkeys(("molecule", "records", "descriptors", "featurize", "baselines", "drawing"), "NPR"),
     **dict.fromkeys(("figures", "parts", "dataset", "pages"), "NPR"),
@@ -67,7 +66,6 @@ MAY_IMPORT = {
     **dict.fromkeys(("export", "parity"), "NTO"),
     **dict.fromkeys(("tracking", "registry", "releases", "decisionlog", "evidence", "audit", "grants"), "M"),
     "review": "MNP",
-    **dict.fromkeys(("tracking", "registry"), "M"),
     "serving/deadline": "",
     "serving/session": "NO",
     "serving/sharing": "NO",
