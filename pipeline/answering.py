@@ -1,7 +1,7 @@
 """Answer tables with one bundle and nothing but the bundle's code: `python -P answering.py BUNDLE`, run by child.
 
-One line of JSON a table comes in, columns by name; one line of JSON goes out: the answers with the seconds they took and
-the peak memory so far, or {"failure": "..."}.
+One line of JSON a table comes in, columns by name; one line of JSON goes out: the answers with the seconds they took
+and the peak memory so far, or {"failure": "..."}.
 This file imports nothing of the project: a process holds the code of one `pipeline`, and here it is the bundle's.
 """
 
@@ -23,7 +23,9 @@ def main(bundle: str) -> int:
         import mlflow.pyfunc
         import pandas as pd
 
-        model = mlflow.pyfunc.load_model(bundle, suppress_warnings=True)
+        # The limits of a request are for clients; who asks here cuts its own tables.
+        settings = {"max_rows": 2**31, "max_bytes": 2**40, "threads": 1}
+        model = mlflow.pyfunc.load_model(bundle, suppress_warnings=True, model_config=settings)
         signature = model.metadata.signature
         _say(answers, {"columns": signature.outputs.input_names()})
         # Numbers with gaps are float64; whatever else stays as it came, for the bundle to judge row by row.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.delimited import check_columns, reading
 from pipeline.errors import DataError
+
+GROUP_ROWS = 65_536
 
 
 def read_columns(path: Path) -> dict[str, bool]:
@@ -76,21 +79,28 @@ class ParquetWriter:
 
     Chunks wait in `staging`, each with the types of its own values; `finish` reads them once and writes the file:
     whole numbers and fractions together become fractions, any other mixture text.
+
+    Args:
+        state: what `save` returned about this staging file, to go on behind it; empty to begin.
     """
 
-    def __init__(self, columns: Sequence[str], staging: Path) -> None:
+    def __init__(self, columns: Sequence[str], staging: Path, state: Mapping[str, Any] | None = None) -> None:
         import pyarrow as pa
 
-        self._columns = tuple(columns)
         self._path = staging
-        self._file = staging.open("wb")
+        self._file = staging.open("r+b" if state else "wb")
         self._types: dict[str, Any] = dict.fromkeys(columns, pa.null())
         self._chunks = 0
+        if state:
+            self._file.truncate(state["size"])
+            self._file.seek(0, os.SEEK_END)
+            self._types = {name: pa.type_for_alias(kind) for name, kind in state["types"].items()}
+            self._chunks = state["chunks"]
 
     def write(self, values: Mapping[str, Sequence[object]]) -> None:
         import pyarrow as pa
 
-        arrays = {name: _array(values[name]) for name in self._columns}
+        arrays = {name: _array(values[name]) for name in self._types}
         for name, array in arrays.items():
             self._types[name] = _joined(self._types[name], array.type)
         batch = pa.record_batch(arrays)
@@ -98,23 +108,43 @@ class ParquetWriter:
             stream.write_batch(batch)
         self._chunks += 1
 
-    def finish(self, target: Path) -> None:
+    def save(self) -> dict[str, Any]:
+        """Make sure of what is written so far, and describe it."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        types = {name: str(kind) for name, kind in self._types.items()}
+        return {"size": self._file.tell(), "types": types, "chunks": self._chunks}
+
+    def finish(self, target: Path, metadata: Mapping[str, str] | None = None) -> None:
+        """Write the Parquet file, `metadata` beside its schema."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._file.close()
         types = {name: pa.string() if pa.types.is_null(kind) else kind for name, kind in self._types.items()}
-        schema = pa.schema(types)
-        with pa.OSFile(str(self._path)) as source, pq.ParquetWriter(target, schema) as writer:
+        schema = pa.schema(types, metadata=dict(metadata or {}))
+        with pq.ParquetWriter(target, schema) as writer:
+            for group in self._groups():
+                columns = [_cast_chunks(group, name, kind) for name, kind in types.items()]
+                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+    def _groups(self) -> Iterator[list[Any]]:
+        """The chunks, together as many rows as a row group should have: a reader keeps facts of each group."""
+        import pyarrow as pa
+
+        group: list[Any] = []
+        with pa.OSFile(str(self._path)) as source:
             for _ in range(self._chunks):
                 with pa.ipc.open_stream(source) as stream:
-                    for batch in stream:
-                        columns = [_cast(batch.column(name), kind) for name, kind in types.items()]
-                        writer.write_batch(pa.record_batch(columns, schema=schema))
+                    group.extend(stream)
+                if sum(batch.num_rows for batch in group) >= GROUP_ROWS:
+                    yield group
+                    group = []
+        if group:
+            yield group
 
     def close(self) -> None:
         self._file.close()
-        self._path.unlink(missing_ok=True)
 
 
 def _plain_array(column: Any) -> Any:
@@ -158,6 +188,12 @@ def _joined(a: Any, b: Any) -> Any:
     if pa.types.is_null(a):
         return b
     return pa.float64() if {a, b} == {pa.int64(), pa.float64()} else pa.string()
+
+
+def _cast_chunks(group: Sequence[Any], name: str, kind: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.chunked_array([_cast(batch.column(name), kind) for batch in group], kind)
 
 
 def _cast(column: Any, kind: Any) -> Any:

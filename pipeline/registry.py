@@ -111,6 +111,25 @@ def newest_candidate(name: str | None) -> str:
     return f"models:/{found[0].name}/{found[0].version}"
 
 
+def pin_version(uri: str) -> str:
+    """The same model by its number, if `uri` names it by an alias or as the latest: both may move meanwhile.
+
+    Raises:
+        RegistryError: if there is no such version.
+    """
+    name, _, alias = uri.removeprefix("models:/").partition("@")
+    if not uri.startswith("models:/") or "/" in name.removesuffix("/latest") or name == uri:
+        return uri
+    if alias:
+        return f"models:/{name}/{find_version(name, None, alias).version}"
+    if name.endswith("/latest"):
+        name = name.removesuffix("/latest")
+        versions = MlflowClient().search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
+        if versions:
+            return f"models:/{name}/{max(int(version.version) for version in versions)}"
+    return uri
+
+
 def fetch_model(uri: str, folder: Path) -> Path:
     """Download a model by any MLflow model URI or path into `folder`, which holds nothing else.
 

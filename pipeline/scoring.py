@@ -2,11 +2,14 @@
 
     rows ─► request ─► child process: the bundle, verified, with its own code only ─► answers ─► file
 
-The bundle is copied to a private folder and verified there, and runs in a process of its own (pipeline/child.py).
+The bundle is copied to a private folder and verified there, and runs in processes of its own (pipeline/child.py).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import bundle as bundles
-from pipeline.child import Child
+from pipeline.answerfile import AnswerFile
+from pipeline.children import Children
 from pipeline.columns import graph_columns
-from pipeline.errors import DataError, RowError
+from pipeline.errors import ROW_CODES, DataError, RowError
 from pipeline.graph import unpack
 from pipeline.graphtable import SUFFIXES, GraphTables, open_graph_tables, read_graph_chunks
+from pipeline.machine import usable_cores
 from pipeline.schema import Schema
 from pipeline.table import (
-    RowWriter,
     Table,
     check_columns,
     count_rows_hint,
+    file_digest,
     find_smiles_column,
     open_table,
     parse_numbers,
@@ -35,7 +40,8 @@ from pipeline.table import (
 )
 
 CHUNK_ROWS = 2048
-CHUNK_GRAPHS = 512  # as lists of Python values graphs take much more memory than packed
+CHUNK_GRAPHS = 512
+CHUNK_CELLS = 1_000_000  # of nodes and edges: as lists of Python values about 60 MB, which a few chunks may take
 
 Objects = NDArray[np.object_]
 
@@ -51,6 +57,7 @@ class ScoreReport:
         warnings: rows whose answer carries a warning.
         digest: sha256 of the bundle that answered.
         columns: name of each answer -> its column in the output; `<name>_predicted` where the input has that name.
+        resumed: rows that an earlier run, which did not end, had answered.
     """
 
     rows: int
@@ -59,6 +66,7 @@ class ScoreReport:
     warnings: int
     digest: str
     columns: dict[str, str]
+    resumed: int = 0
 
 
 class Request(NamedTuple):
@@ -69,13 +77,34 @@ class Request(NamedTuple):
     columns: dict[str, list[Any]]  # the request's columns (K,)
     errors: dict[int, RowError]  # position -> why the model is not asked
 
+    @property
+    def num_rows(self) -> int:
+        return len(self.asked) + len(self.errors)
+
+
+class Source(NamedTuple):
+    """The input, opened; of its rows nothing is read yet."""
+
+    columns: tuple[str, ...]
+    files: tuple[Path, ...]
+    total: int | None  # rows, about; None where that is not cheap to know
+    requests: Iterator[Request]
+
 
 def score_file(
-    bundle: str | Path, data: str | Path, out: str | Path, *, smiles: str | None = None, expected: str | None = None
+    bundle: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    smiles: str | None = None,
+    expected: str | None = None,
+    model: str = "",
+    processes: int = 0,
 ) -> ScoreReport:
     """Answer every row of a file or of a folder of graph tables.
 
-    Memory does not grow with the number of rows.
+    Memory does not grow with the number of rows (of a folder: 64 bytes a graph). When the run is killed, the same call
+    goes on behind the rows that are sure; the file appears under its name when it is whole.
 
     Args:
         bundle: folder of the bundle.
@@ -84,36 +113,62 @@ def score_file(
         out: CSV or Parquet file, by its name: the columns of the input, then those of the answer.
         smiles: column of the molecules; recognised when there is one obvious column.
         expected: the digest that was signed off, if it is known.
+        model: what the bundle is called, for the metadata of a Parquet file.
+        processes: that answer at the same time; 0: one a usable core.
 
     Raises:
         BundleError: if the bundle's bytes are not what was signed off.
         DataError: if a file or a column cannot be used.
-        PipelineError: if the child process fails, with its reason.
+        PipelineError: if a child process fails, with its reason.
     """
     data = Path(data)
     if Path(out).absolute() == data.absolute():
         raise DataError(f"{data}: the answers would replace the data; choose another out=.")
     with bundles.private_copy(bundle, expected) as folder:
+        digest = bundles.verify(folder)
         schema = Schema.from_json((folder / "artifacts" / "schema.json").read_text(encoding="utf-8"))
-        names, total, requests = _open(data, schema, smiles)
-        with Child(folder) as child:
-            columns = _free_names(child.columns, names)
-            counts: Counter[str] = Counter()
-            rows = warnings = 0
-            with RowWriter(out, [*names, *columns.values()]) as writer, _progress(total) as progress:
-                for request in requests:
-                    answers = _answer(child, request)
-                    writer.write({**request.values, **{columns[name]: answers[name] for name in columns}})  # type: ignore[dict-item, misc] # arrays are sequences
-                    rows += len(answers["error"])
-                    counts.update(code for code in answers["error"] if code is not None)
-                    warnings += sum(text is not None for text in answers["warning"])
-                    progress.update(len(answers["error"]))
-        digest = bundles.verify(folder)  # loading may not have changed it either
-    return ScoreReport(rows, rows - counts.total(), dict(counts.most_common()), warnings, digest, columns)
+        source = _open(data, schema, smiles)
+        key = _key(source, digest, smiles)
+        metadata = {"graphline.model": model, "graphline.digest": digest}
+        with Children(folder, processes or usable_cores()) as children:
+            columns = _free_names(children.columns, source.columns)
+            with AnswerFile(out, [*source.columns, *columns.values()], key, metadata) as file:
+                _answer_all(source, children, file, columns)
+        bundles.verify(folder)  # loading may not have changed it either
+    errors = Counter({name: count for name, count in file.counts.items() if name in ROW_CODES})
+    answered = file.rows - errors.total()
+    return ScoreReport(
+        file.rows, answered, dict(errors.most_common()), file.counts["warnings"], digest, columns, file.resumed
+    )
 
 
-def _open(data: Path, schema: Schema, smiles: str | None) -> tuple[tuple[str, ...], int | None, Iterator[Request]]:
-    """Columns of the input, about how many rows, and the requests; nothing is read yet but the columns."""
+def _answer_all(source: Source, children: Children, file: AnswerFile, columns: Mapping[str, str]) -> None:
+    """Answer the rows that the file does not hold yet."""
+    requests = _behind(source.requests, file.rows)
+    with _progress(source.total, file.rows) as progress:
+        for request, answered in children.answer((request, request.columns) for request in requests):
+            answers = _all_rows(request, answered)
+            counts = Counter(code for code in answers["error"] if code is not None)
+            counts["warnings"] = sum(text is not None for text in answers["warning"])
+            file.write({**request.values, **{columns[name]: answers[name] for name in columns}}, counts)  # type: ignore[dict-item] # arrays are sequences
+            progress.update(request.num_rows)
+
+
+def _behind(requests: Iterator[Request], rows: int) -> Iterator[Request]:
+    """The requests behind so many rows, which earlier requests of the same sizes made."""
+    for request in requests:
+        if rows <= 0:
+            yield request
+        rows -= request.num_rows
+
+
+def _key(source: Source, digest: str, smiles: str | None) -> str:
+    """Names the work: all that its rows depend on."""
+    facts = [CHUNK_ROWS, CHUNK_GRAPHS, CHUNK_CELLS, digest, smiles, *map(file_digest, source.files)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _open(data: Path, schema: Schema, smiles: str | None) -> Source:
     features = [column.name for column in schema.graph_columns]
     if data.is_dir():
         if schema.data_kind == "molecule":
@@ -124,14 +179,15 @@ def _open(data: Path, schema: Schema, smiles: str | None) -> tuple[tuple[str, ..
             _check_names(data, name, [column.name for column in columns])
         tables = open_graph_tables(data, directed=schema.directed, **_kinds(schema))
         check_columns(tables.graphs, features)
-        return tables.columns, None, _graph_requests(tables, schema)
+        files = tuple(table.path for table in (tables.graphs, tables.nodes, tables.edges))
+        return Source(tables.columns, files, tables.num_graphs, _graph_requests(tables, schema))
     table = open_table(data)
     if schema.data_kind == "molecule":
         sources = {"smiles": find_smiles_column(table, smiles)}
     else:
         sources = {"nodes": "nodes", "edges": "edges"}
     check_columns(table, [*sources.values(), *features])
-    return table.columns, count_rows_hint(table), _table_requests(table, schema, sources)
+    return Source(table.columns, (table.path,), count_rows_hint(table), _table_requests(table, schema, sources))
 
 
 def _table_requests(table: Table, schema: Schema, sources: Mapping[str, str]) -> Iterator[Request]:
@@ -151,7 +207,9 @@ def _table_requests(table: Table, schema: Schema, sources: Mapping[str, str]) ->
 def _graph_requests(tables: GraphTables, schema: Schema) -> Iterator[Request]:
     # The tables' own categories: the bundle reads them by their text and knows its own.
     own = Schema(schema.name, "graph", (), tables.node_columns, tables.edge_columns, directed=schema.directed)
-    for rows, chunk, good, found, _ in read_graph_chunks(tables, tables.columns, schema.limits, CHUNK_GRAPHS):
+    cells = tables.num_nodes * (1 + len(own.node_columns)) + tables.num_edges * (2 + len(own.edge_columns))
+    size = max(1, min(CHUNK_GRAPHS, CHUNK_CELLS * tables.num_graphs // max(1, cells)))
+    for rows, chunk, good, found, _ in read_graph_chunks(tables, tables.columns, schema.limits, size):
         numbers, errors = _features(rows.values, schema, tables.graphs.decimal)
         errors |= found
         kept = [(g, int(row)) for g, row in enumerate(good) if int(row) not in errors]
@@ -181,16 +239,14 @@ def _features(
     return columns, errors
 
 
-def _answer(child: Child, request: Request) -> dict[str, Objects]:
+def _all_rows(request: Request, answered: Mapping[str, list[Any]]) -> dict[str, Objects]:
     """The answer's columns for all rows of a request."""
-    size = len(request.asked) + len(request.errors)
-    answers = {name: np.full(size, None, dtype=object) for name in child.columns}
+    answers = {name: np.full(request.num_rows, None, dtype=object) for name in answered}
     for row, error in request.errors.items():
         answers["error"][row], answers["error_detail"][row] = error.code, error.detail
-    if len(request.asked):
-        for name, values in child.ask(request.columns).answers.items():
-            for row, value in zip(request.asked, values, strict=True):
-                answers[name][row] = value
+    for name, values in answered.items():
+        for row, value in zip(request.asked, values, strict=True):
+            answers[name][row] = value
     return answers
 
 
@@ -229,7 +285,9 @@ def _check_names(folder: Path, name: str, wanted: Sequence[str]) -> None:
         )
 
 
-def _progress(total: int | None) -> Any:
+def _progress(total: int | None, done: int) -> Any:
+    """A bar on a terminal; in a log a line every half minute."""
     from tqdm import tqdm
 
-    return tqdm(total=total, desc="score", unit=" rows", disable=None, dynamic_ncols=True)
+    log = {} if sys.stderr.isatty() else {"mininterval": 30, "delay": 30, "bar_format": "{desc}: {r_bar}\n"}
+    return tqdm(total=total, initial=done, desc="predict", unit=" rows", unit_scale=True, dynamic_ncols=True, **log)

@@ -209,13 +209,13 @@ class RowWriter:
         self._part = self.path.with_name(f".{self.path.name}.{mark}.part")
         self._csv: TextIO | None = None
         self._parquet: parquet.ParquetWriter | None = None
-        with _writing(self.path):
+        with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.suffix.lower() == ".parquet":
                 self._parquet = parquet.ParquetWriter(columns, self._part.with_suffix(".staging"))
             else:
                 self._csv = self._part.open("w", encoding="utf-8", newline="")
-                self._csv.write(_csv_line(columns))
+                self._csv.write(csv_line(columns))
 
     def write(self, values: Mapping[str, Sequence[object]]) -> None:
         """Append rows: for each column its values, all equally many.
@@ -226,19 +226,19 @@ class RowWriter:
         lengths = {len(values[name]) if name in values else -1 for name in self.columns}
         if len(lengths) > 1 or -1 in lengths:
             raise ShapeError(f"{self.path.name}: columns of equal length are wanted for {_listed(self.columns)}.")
-        plain = {name: [_plain(value) for value in values[name]] for name in self.columns}
-        with _writing(self.path):
+        plain = {name: [plain_value(value) for value in values[name]] for name in self.columns}
+        with writing(self.path):
             if self._parquet is not None:
                 self._parquet.write(plain)
             elif self._csv is not None:
-                self._csv.writelines(_csv_line(row) for row in zip(*plain.values(), strict=True))
+                self._csv.writelines(csv_line(row) for row in zip(*plain.values(), strict=True))
 
     def __enter__(self) -> RowWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         try:
-            with _writing(self.path):
+            with writing(self.path):
                 if self._csv is not None:
                     self._csv.close()
                 if kind is None:
@@ -248,6 +248,7 @@ class RowWriter:
         finally:
             if self._parquet is not None:
                 self._parquet.close()
+                self._part.with_suffix(".staging").unlink(missing_ok=True)
             self._part.unlink(missing_ok=True)
 
 
@@ -273,15 +274,20 @@ def file_digest(path: str | Path) -> str:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a file that is written into one line that names it.
+
+    Raises:
+        DataError: if the disk refuses.
+    """
     try:
         yield
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error}).") from None
 
 
-def _plain(value: object) -> object:
-    """A plain Python value; NaN becomes None."""
+def plain_value(value: object) -> object:
+    """Make a plain Python value; NaN becomes None."""
     if isinstance(value, np.float32 | np.float16):
         value = float(str(value))  # 0.1, not 0.10000000149011612
     elif isinstance(value, np.generic):
@@ -289,8 +295,8 @@ def _plain(value: object) -> object:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _csv_line(cells: Iterable[object]) -> str:
-    """One line of CSV. The csv module leaves a lone carriage return unquoted, which its reader then splits at."""
+def csv_line(cells: Iterable[object]) -> str:
+    """Write one line of CSV. The csv module leaves a lone carriage return unquoted, which its reader then splits at."""
     texts = ["" if cell is None else str(cell) for cell in cells]
     quoted = ['"' + text.replace('"', '""') + '"' if _TO_QUOTE.search(text) else text for text in texts]
     return (",".join(quoted) or '""') + "\n"

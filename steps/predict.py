@@ -1,7 +1,7 @@
 """predict: a file in, a file out: every row of `data` with the model's answers, in the same order.
 
 By default the newest candidate of `name` answers; `model` takes any model URI. The bundle is verified, then scored
-in a process of its own; rows that cannot be answered say why in `error`.
+in processes of its own; rows that cannot be answered say why in `error`. After a kill the same command goes on.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class PredictConfig:
         name: answer with the newest candidate of this model; default: the newest candidate of all.
         model: any model URI instead, such as `models:/solubility@champion`.
         smiles: column of the molecules; recognised when there is one obvious column.
+        processes: that answer at the same time; 0: one for each core this process may use.
     """
 
     data: str = ""
@@ -33,32 +34,41 @@ class PredictConfig:
     name: str | None = None
     model: str | None = None
     smiles: str | None = None
+    processes: int = 0
 
     def __post_init__(self) -> None:
         if not self.data:
             raise ConfigError("predict needs the rows to answer; pass data=FILE.")
         if not self.out.endswith((".csv", ".parquet")):
             raise ConfigError(f"out={self.out}: expected a name that ends with .csv or .parquet.")
+        if self.processes < 0:
+            raise ConfigError(f"processes={self.processes}: expected 0 (all cores) or more.")
 
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(PredictConfig, argv, prog="predict")
-    from pipeline.registry import fetch_model, newest_candidate
+    from pipeline.registry import fetch_model, newest_candidate, pin_version
     from pipeline.scoring import score_file
     from pipeline.tracking import start_step
 
     with start_step("predict", name=config.name) as step, tempfile.TemporaryDirectory() as temporary:
-        uri = config.model or newest_candidate(config.name)
+        asked = config.model or newest_candidate(config.name)
+        uri = pin_version(asked)
         folder = fetch_model(uri, Path(temporary) / "bundle")
-        report = score_file(folder, Path(config.data), Path(config.out), smiles=config.smiles)
-        errors = ", ".join(f"{count} {code}" for code, count in report.errors.items())
-        say(f"predict: {report.answered} of {report.rows} rows answered by {uri} (sha256 {report.digest[:12]})")
-        if errors:
+        report = score_file(
+            folder, Path(config.data), Path(config.out), smiles=config.smiles, model=uri, processes=config.processes
+        )
+        if report.resumed:
+            say(f"predict: went on behind the {report.resumed} rows of a run that did not end")
+        if report.errors:
+            errors = ", ".join(f"{count} {code}" for code, count in report.errors.items())
             say(f"  without an answer: {errors}; see the column 'error'")
         say(f"  written to {Path(config.out).resolve()}")
         step.set_tags({"graphline.model": uri, "graphline.digest": report.digest})
         step.log_metrics({"rows": report.rows, "answered": report.answered})
         step.finish(report.digest)
+    by = uri if uri == asked else f"{uri} ({asked})"
+    say(f"predict: {report.answered} of {report.rows} rows answered by {by}, sha256 {report.digest[:12]}")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ MAY_IMPORT = {
         "",
     ),
     **dict.fromkeys(("verify", "history", "signing", "evidencepage"), ""),
-    **dict.fromkeys(("answer", "answering", "child", "cost", "delimited", "machine", "parquet", "sdf"), ""),
+    **dict.fromkeys(("answer", "answering", "child", "children", "cost", "delimited", "machine", "parquet", "sdf"), ""),
     **dict.fromkeys(
         (
             "columns",
@@ -56,7 +56,7 @@ MAY_IMPORT = {
         ),
         "N",
     ),
-    **dict.fromkeys(("table", "kinds", "graphtable", "pygdata", "scoring", "evaluation"), "NP"),
+    **dict.fromkeys(("table", "kinds", "graphtable", "pygdata", "answerfile", "scoring", "evaluation"), "NP"),
     **dict.fromkeys(("molecule", "records", "descriptors", "featurize", "baselines", "drawing"), "NPR"),
     **dict.fromkeys(("figures", "parts", "dataset", "pages"), "NPR"),
     **dict.fromkeys(

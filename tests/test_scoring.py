@@ -139,7 +139,7 @@ def test_a_child_that_dies_says_how(molecules, tmp_path):
 
 
 def test_what_does_not_fit_the_model_is_said_before_it_is_loaded(molecules, graphs, tmp_path, monkeypatch):
-    monkeypatch.setattr(scoring, "Child", None)
+    monkeypatch.setattr(scoring, "Children", None)
     data = tmp_path / "data.csv"
     data.write_text("smiles,temp\nC,1\n")
     with pytest.raises(DataError, match="temperature"):
