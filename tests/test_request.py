@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.answer import answer_columns, request_columns, text_columns
-from pipeline.errors import ROW_CODES, DataError, RowError
-from pipeline.graph import pack
+from pipeline.errors import ROW_CODES, ConfigError, DataError, RowError
+from pipeline.graph import pack, unpack
 from pipeline.schema import Column, Limits
 from pipeline.serveconfig import ServeConfig
 from serving import request
@@ -205,3 +205,102 @@ def test_whatever_is_no_number_is_refused_as_a_feature(value):
     with pytest.raises(RowError) as caught:
         read_feature(value, Column("temperature", "numeric"))
     assert caught.value.code == "wrong_type"
+
+
+@pytest.mark.parametrize(
+    ("rows", "limits", "named"),
+    [
+        ([{"smiles": "C", "temperature": 1.0}] * 3, ServeConfig(max_rows=2), "max_rows=2"),
+        ([{"smiles": "C" * 90, "temperature": 1.0}] * 2, ServeConfig(max_bytes=195), "max_bytes=195"),
+    ],
+)
+def test_a_limit_of_the_request_is_named(rows, limits, named):
+    with pytest.raises(DataError, match=named):
+        read_request(pd.DataFrame(rows), MOLECULES, limits)
+    assert list(read_request(pd.DataFrame(rows[:1]), MOLECULES, limits))
+
+
+def test_a_column_that_stands_twice_is_named():
+    table = pd.DataFrame([["C", "CC", 1.0]], columns=["smiles", "smiles", "temperature"])
+    with pytest.raises(DataError, match="smiles"):
+        read_request(table, MOLECULES, ServeConfig())
+
+
+def test_bytes_are_those_of_nested_values():
+    nested = {"a": ["CC", 5, None, {"b": [1.5, "x"] * 2}], "c": np.zeros(3, np.float32)}
+    assert request._size([nested], 1000) == 2 + 8 + 8 + 2 * (8 + 1) + 12
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert request._size([deep, "x" * 100], 50) == 100
+
+
+@pytest.mark.parametrize("wrong", [{"max_rows": 0}, {"max_bytes": "9"}, {"threads": -1}, {"wait_ms": math.nan}])
+def test_settings_are_checked_when_a_bundle_is_loaded(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        ServeConfig(**wrong)
+
+
+_SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
+_JSON = st.recursive(
+    _SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
+)
+_NAMES = st.sampled_from(["symbol", "charge", "source", "target", "order"])
+_TABLES = _JSON | st.dictionaries(_NAMES, st.lists(_SCALARS | st.integers(-1, 4), max_size=4), max_size=5)
+_SMILES = _JSON | st.text("CNOcn1234()[]=#@+-/\\.%Hl:*", max_size=25)
+
+
+def check_neighbours(rows, good, schema, named):
+    """Whatever stands in `rows`: each has a code of the list or an answer, and the good row behind each its own."""
+    mixed = [row for pair in rows for row in (pair, good)]
+    seen = []
+    for piece in read_request(pd.DataFrame(mixed), schema, ServeConfig()):
+        assert {error.code for error in piece.errors.values()} <= set(ROW_CODES)
+        seen += [*piece.errors, *piece.good.tolist()]
+        for g, row in enumerate(piece.good.tolist()):
+            graph = unpack(piece.chunk, g)
+            assert not np.isinf(graph.x_float).any()
+            assert np.isfinite(graph.u).all()
+            assert graph.num_edges == 0 or 0 <= graph.edge_index.min() <= graph.edge_index.max() < graph.num_nodes
+            if row % 2:
+                assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(graph, named, strict=True))
+    assert sorted(seen) == list(range(len(mixed)))
+    assert set(range(1, len(mixed), 2)) <= set(seen)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.fixed_dictionaries({"smiles": _SMILES, "temperature": _JSON}), min_size=1, max_size=4))
+def test_anything_may_stand_in_a_row_of_molecules(rows):
+    good = {"smiles": "CCO", "temperature": 1.5}
+    (piece,) = read_request(pd.DataFrame([good]), MOLECULES, ServeConfig())
+    check_neighbours(rows, good, MOLECULES, unpack(piece.chunk, 0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.fixed_dictionaries({"nodes": _TABLES, "edges": _TABLES, "temperature": _JSON}),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_anything_may_stand_in_a_row_of_graphs(rows):
+    good = graph_row(3, temperature=1.5)
+    (piece,) = read_request(pd.DataFrame([good]), GRAPHS, ServeConfig())
+    check_neighbours(rows, good, GRAPHS, unpack(piece.chunk, 0))
+
+
+@given(
+    st.sampled_from(["source", "target"]), st.one_of(st.booleans(), st.text(), st.floats(), st.integers(), st.none())
+)
+def test_only_a_whole_number_in_range_names_a_node(end, value):
+    row = graph_row(3)
+    row["edges"][end] = [value, 0]
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and value in (0, 1, 2)
+    (piece,) = read_request(pd.DataFrame([row]), GRAPHS, ServeConfig())
+    assert (piece.chunk is not None) == whole
+    wanted = {"index_out_of_range"} if isinstance(value, int) and not isinstance(value, bool) else {"wrong_type"}
+    wanted |= {"missing"} if value is None else {"index_out_of_range"} if isinstance(value, float) else set()
+    assert whole or piece.errors[0].code in wanted

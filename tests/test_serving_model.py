@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,17 +18,18 @@ from tests.small_models import (
     GRAPHS,
     MOLECULES,
     graph_row,
+    without_features,
     write_count_model,
     write_graph_bundle,
     write_molecule_bundle,
 )
 
 
-def load(folder):
+def load(folder, settings=None):
     import mlflow.pyfunc
 
     path, modules = list(sys.path), set(sys.modules)
-    model = mlflow.pyfunc.load_model(str(folder))
+    model = mlflow.pyfunc.load_model(str(folder), model_config=settings)
     sys.path[:] = path
     for name in set(sys.modules) - modules:
         if name.startswith("code_model_"):
@@ -105,8 +107,6 @@ def test_every_format_of_the_scoring_server(molecules, name):
 
 
 def test_a_list_of_texts_is_enough_without_features(tmp_path):
-    from tests.small_models import without_features
-
     write_molecule_bundle(tmp_path / "bundle", without_features(MOLECULES))
     model = load(tmp_path / "bundle")
     status, answer = ask(model, {"inputs": ["C", "CC"]})
@@ -181,6 +181,86 @@ def test_graphs_in_every_format(graphs):
 def test_graphs_as_parquet_structs(graphs):
     status, answer = ask(graphs, parquet(pd.DataFrame([graph_row(2), graph_row(4)])), "application/vnd.apache.parquet")
     assert (status, [row["size"] for row in answer["predictions"]]) == (200, [2, 4])
+
+
+def test_a_thousand_graphs_of_which_13_are_broken(graphs):
+    broken = dict(zip(range(5, 1000, 77), [None, [], {}, "{", 5, True, {"symbol": 3}] * 2, strict=False))
+    assert len(broken) == 13
+    rows = [
+        graph_row(1 + n % 9, temperature=n / 7) | ({"nodes": broken[n]} if n in broken else {}) for n in range(1000)
+    ]
+    answers = graphs.predict(pd.DataFrame(rows)).to_dict("records")
+    without = graphs.predict(pd.DataFrame([row for n, row in enumerate(rows) if n not in broken])).to_dict("records")
+    assert [answer for n, answer in enumerate(answers) if n not in broken] == without
+    assert all(answers[n]["error"] in ("missing", "wrong_type") for n in broken)
+    json.dumps(answers, allow_nan=False)
+
+
+@pytest.mark.parametrize(("limit", "body"), [("max_rows", ["C"] * 6), ("max_bytes", ["C" * 5000])])
+def test_a_limit_of_the_request_is_a_400_that_names_it_and_nothing_else(tmp_path, limit, body):
+    write_molecule_bundle(tmp_path / "bundle", without_features(MOLECULES))
+    model = load(tmp_path / "bundle", {"max_rows": 5, "max_bytes": 4000})
+    status, answer = ask(model, {"inputs": body})
+    assert (status, answer["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert limit in answer["message"]
+    assert "CC" not in json.dumps(answer)  # MLflow's own errors show the table
+
+
+def test_an_error_has_a_status_and_nothing_of_the_request(molecules, monkeypatch, caplog):
+    model = molecules.unwrap_python_model()
+    cases = [
+        (ValueError("secret C1CC"), 500, "INTERNAL_ERROR"),
+        (MemoryError(), 503, "TEMPORARILY_UNAVAILABLE"),
+        (RuntimeError("BFCArena: Failed to allocate memory for requested buffer"), 503, "TEMPORARILY_UNAVAILABLE"),
+    ]
+    for error, status, code in cases:
+
+        def fail(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(model.session, "run", fail)
+        got, answer = ask(molecules, {"inputs": {"smiles": ["CCsecret", "CC"], "temperature": [0.5, 0.5]}})
+        assert (got, answer["error_code"]) == (status, code)
+        assert "secret" not in json.dumps(answer) + caplog.text
+
+
+def test_work_stops_when_the_time_of_the_server_is_over(molecules, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "0.000001")
+    monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException) as caught:
+        molecules.predict(ROWS)
+    assert caught.value.get_http_status_code() == 504
+
+
+def test_a_deadline_reaches_the_thread_that_predicts(molecules):
+    from serving import deadline
+
+    token = deadline.AT.set(time.monotonic() - 1)
+    try:
+        status, answer = ask(molecules, {"inputs": {"smiles": ["CC"], "temperature": [0.5]}})
+    finally:
+        deadline.AT.reset(token)
+    assert (status, answer["error_code"]) == (504, "DEADLINE_EXCEEDED")
+
+
+@pytest.mark.parametrize("schema", [GRAPHS, MOLECULES])
+def test_every_model_can_answer_the_request_that_warms_it_up(molecules, graphs, schema):
+    from serving.model import smallest_request
+
+    model = graphs if schema is GRAPHS else molecules
+    assert model.predict(smallest_request(schema))["error"].tolist() == [None]
+
+
+def test_what_mlflow_refuses_before_the_model_is_asked(molecules):
+    """What README says of it; a mixed column does reach the model, which answers row by row."""
+    wrong = [{"smiles": [5, 6], "temperature": [1.0, 2.0]}, {"smiles": ["C", "C"], "temperature": ["warm", "cold"]}]
+    wrong += [{"smiles": ["C", "C"], "temperature": [True, False]}, {"smiles": ["C", "C"], "temperature": [1.0, "2"]}]
+    for columns in wrong:
+        assert ask(molecules, {"dataframe_split": pd.DataFrame(columns).to_dict("split")})[0] == 400
+    _, answer = ask(molecules, {"dataframe_records": [{"smiles": s, "temperature": 1} for s in ("C", 5, True)]})
+    assert [row["error"] for row in answer["predictions"]] == [None, "wrong_type", "wrong_type"]
 
 
 def test_requests_meet_inside_the_model(molecules):
