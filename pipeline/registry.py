@@ -118,15 +118,14 @@ def pin_version(uri: str) -> str:
         RegistryError: if there is no such version.
     """
     name, _, alias = uri.removeprefix("models:/").partition("@")
-    if not uri.startswith("models:/") or "/" in name.removesuffix("/latest") or name == uri:
+    if not uri.startswith("models:/"):
         return uri
     if alias:
         return f"models:/{name}/{find_version(name, None, alias).version}"
     if name.endswith("/latest"):
         name = name.removesuffix("/latest")
-        versions = MlflowClient().search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
-        if versions:
-            return f"models:/{name}/{max(int(version.version) for version in versions)}"
+        versions = [int(version.version) for version in MlflowClient().search_model_versions(f"name = '{name}'")]
+        return f"models:/{name}/{max(versions)}" if versions else uri
     return uri
 
 

@@ -23,7 +23,7 @@ from pipeline import bundle as bundles
 from pipeline.answerfile import AnswerFile
 from pipeline.children import Children
 from pipeline.columns import graph_columns
-from pipeline.errors import ROW_CODES, DataError, RowError
+from pipeline.errors import DataError, RowError
 from pipeline.graph import unpack
 from pipeline.graphtable import SUFFIXES, GraphTables, open_graph_tables, read_graph_chunks
 from pipeline.machine import usable_cores
@@ -135,7 +135,7 @@ def score_file(
             with AnswerFile(out, [*source.columns, *columns.values()], key, metadata) as file:
                 _answer_all(source, children, file, columns)
         bundles.verify(folder)  # loading may not have changed it either
-    errors = Counter({name: count for name, count in file.counts.items() if name in ROW_CODES})
+    errors = Counter({name: count for name, count in file.counts.items() if name != "warnings"})
     answered = file.rows - errors.total()
     return ScoreReport(
         file.rows, answered, dict(errors.most_common()), file.counts["warnings"], digest, columns, file.resumed
@@ -150,7 +150,7 @@ def _answer_all(source: Source, children: Children, file: AnswerFile, columns: M
             answers = _all_rows(request, answered)
             counts = Counter(code for code in answers["error"] if code is not None)
             counts["warnings"] = sum(text is not None for text in answers["warning"])
-            file.write({**request.values, **{columns[name]: answers[name] for name in columns}}, counts)  # type: ignore[dict-item] # arrays are sequences
+            file.write({**request.values, **{columns[name]: answers[name] for name in columns}}, counts)  # type: ignore[dict-item, misc] # arrays are sequences
             progress.update(request.num_rows)
 
 

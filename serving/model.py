@@ -126,7 +126,7 @@ def smallest_request(schema: Schema) -> pd.DataFrame:
     columns: dict[str, list[object]] = {column.name: [0.0] for column in schema.graph_columns}
     if schema.data_kind == "molecule":
         return pd.DataFrame({"smiles": ["CC"]} | columns)
-    nodes = {column.name: [None] * 2 for column in schema.node_columns} or {NODE_ID: [0, 1]}
+    nodes: dict[str, list[object]] = {column.name: [None] * 2 for column in schema.node_columns} or {NODE_ID: [0, 1]}
     edges: dict[str, list[object]] = {column.name: [None] for column in schema.edge_columns}
     return pd.DataFrame({"nodes": [nodes], "edges": [edges | {"source": [0], "target": [1]}]} | columns)
 

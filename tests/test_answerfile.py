@@ -43,7 +43,7 @@ def crash(out, sizes, stop, key="key"):
     """What a process leaves that is killed before row `stop`."""
     file = AnswerFile(out, COLUMNS, key, {})
     fill(file, sizes, stop)
-    left = {path.name: path.read_bytes() for path in out.parent.iterdir()}
+    left = {path.name: path.read_bytes() for path in out.parent.glob(".*")}
     file._sink.close()
     os.close(file._locked)
     for name, content in left.items():

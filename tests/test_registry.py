@@ -19,6 +19,7 @@ from pipeline.registry import (
     fetch_model,
     find_version,
     newest_candidate,
+    pin_version,
     register_candidate,
     settle_name,
 )
@@ -85,6 +86,12 @@ def test_a_candidate_is_the_challenger_and_says_what_it_is(tmp_path):
     assert found.tags[EVALUATE_RUN] == found.run_id == second.run_id
     assert (found.tags["verdict"], found.tags["rows"]) == ("passed", "3")
     assert find_version("solo-candidates", "1", CHALLENGER).run_id == first.run_id
+    for moving in ("models:/solo-candidates@challenger", "models:/solo-candidates/latest"):
+        assert pin_version(moving) == "models:/solo-candidates/2"
+    for fixed in ("models:/solo-candidates/1", "runs:/1/bundle", str(tmp_path)):
+        assert pin_version(fixed) == fixed
+    with pytest.raises(RegistryError, match="no alias 'nobody'"):
+        pin_version("models:/solo-candidates@nobody")
 
 
 @pytest.mark.parametrize(
