@@ -219,9 +219,10 @@ def test_an_error_has_a_status_and_nothing_of_the_request(molecules, monkeypatch
             raise error
 
         monkeypatch.setattr(model.session, "run", fail)
-        got, answer = ask(molecules, {"inputs": {"smiles": ["CCsecret", "CC"], "temperature": [0.5, 0.5]}})
+        got, answer = ask(molecules, {"inputs": {"smiles": ["CCCCCC", "CC"], "temperature": [0.5, 0.5]}})
         assert (got, answer["error_code"]) == (status, code)
         assert "secret" not in json.dumps(answer) + caplog.text
+        assert "CCC" not in json.dumps(answer)
 
 
 def test_work_stops_when_the_time_of_the_server_is_over(molecules, monkeypatch):
@@ -253,14 +254,25 @@ def test_every_model_can_answer_the_request_that_warms_it_up(molecules, graphs, 
     assert model.predict(smallest_request(schema))["error"].tolist() == [None]
 
 
-def test_what_mlflow_refuses_before_the_model_is_asked(molecules):
-    """What README says of it; a mixed column does reach the model, which answers row by row."""
-    wrong = [{"smiles": [5, 6], "temperature": [1.0, 2.0]}, {"smiles": ["C", "C"], "temperature": ["warm", "cold"]}]
-    wrong += [{"smiles": ["C", "C"], "temperature": [True, False]}, {"smiles": ["C", "C"], "temperature": [1.0, "2"]}]
-    for columns in wrong:
-        assert ask(molecules, {"dataframe_split": pd.DataFrame(columns).to_dict("split")})[0] == 400
-    _, answer = ask(molecules, {"dataframe_records": [{"smiles": s, "temperature": 1} for s in ("C", 5, True)]})
-    assert [row["error"] for row in answer["predictions"]] == [None, "wrong_type", "wrong_type"]
+def test_what_mlflow_does_before_the_model_is_asked(molecules):
+    """As README says of it: number columns of molecules are cast, and one text there fails the whole request."""
+
+    def answers(smiles, temperatures):
+        columns = {"smiles": smiles, "temperature": temperatures}
+        status, answer = ask(molecules, {"dataframe_split": pd.DataFrame(columns).to_dict("split")})
+        return [row["size"] or row["error"] for row in answer["predictions"]] if status == 200 else status
+
+    assert answers(["C", "C"], [1.0, "warm"]) == 400
+    assert answers(["C", "C"], ["2", True]) == [3.0, 2.0]
+    assert answers(["C", 5, True], [1, 1, 1]) == [2.0, "wrong_type", "wrong_type"]
+    assert answers([5, 6], [1, 1]) == ["wrong_type"] * 2
+
+
+def test_features_of_graphs_are_checked_row_by_row(graphs):
+    rows = [graph_row(2) | {"temperature": value} for value in (1.5, "2", True, None, "warm", 10**400)]
+    _, answer = ask(graphs, {"dataframe_records": rows})
+    wrong = ["wrong_type", "wrong_type", "missing", "wrong_type", "not_finite"]
+    assert [row["error"] for row in answer["predictions"]] == [None, *wrong]
 
 
 def test_requests_meet_inside_the_model(molecules):
