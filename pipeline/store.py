@@ -32,22 +32,11 @@ from tensordict import TensorDict
 
 from pipeline.errors import StoreError
 from pipeline.graph import Floats, Graph, Ints
+from pipeline.manifest import MANIFEST, ROWS, TENSORS, check_store, damaged
 from pipeline.schema import Schema
 from pipeline.split import TRAIN
 from pipeline.spool import Spool
-from pipeline.storefiles import (
-    MANIFEST,
-    ROWS,
-    TENSORS,
-    Layout,
-    StoredGraphs,
-    check_files,
-    damaged,
-    read_manifest,
-    write_manifest,
-    write_rows,
-    write_tensors,
-)
+from pipeline.storefiles import Layout, StoredGraphs, write_manifest, write_rows, write_tensors
 from pipeline.survey import Survey
 
 
@@ -264,18 +253,17 @@ def open_store(folder: Path, *, checksums: bool = False) -> Store:
     """Open a store after checking that it is whole.
 
     Args:
-        checksums: also read every byte and compare its sha256; without it names and sizes are compared.
+        checksums: read every byte, also of files that were compared before.
 
     Raises:
-        StoreError: names the first file that is missing, foreign, of a wrong size or (with checksums) changed,
-            or says that the store was written by another version; and what to do.
+        StoreError: as `check_store`, or if the features are of another version.
     """
     folder = Path(folder).absolute()
-    manifest = read_manifest(folder)
-    check_files(folder, manifest["files"], checksums=checksums)
+    manifest = check_store(folder, checksums=checksums)
     schema = Schema.from_json(json.dumps(manifest["schema"]))
     _check_featurizer(folder, schema)
-    # mode "r" maps copy-on-write: a truncated file would read as zeros, which is why sizes come first
+    # mode "r" maps privately: a write by accident reaches this process's copy of a page, never the file.
+    # A truncated file would read as zeros, which is why sizes come first.
     tensors = TensorDict.load_memmap(folder / TENSORS, mode="r", allow_pickle=False)
     for key, want in manifest["tensors"].items():
         tensor = tensors.get(tuple(key.split("/")))

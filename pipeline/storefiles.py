@@ -1,9 +1,8 @@
-"""The files of a store: how they are laid out, written, described by the manifest, and checked."""
+"""The files of a store: how they are laid out, written, and described by the manifest."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,16 +13,12 @@ import torch
 from numpy.typing import NDArray
 from tensordict import TensorDict
 
-from pipeline.errors import ShapeError, StoreError
+from pipeline.errors import ShapeError
 from pipeline.graph import Ints
+from pipeline.manifest import MANIFEST, STORE_VERSION, file_sha256, list_files, manifest_digest
 from pipeline.split import SIDES
 from pipeline.spool import Piece, Spool, narrow_dtype
 from pipeline.survey import RowCoder, Survey
-
-STORE_VERSION = 1
-MANIFEST = "manifest.json"
-ROWS = "rows.parquet"
-TENSORS = "tensors"
 
 
 class StoredGraphs:
@@ -183,71 +178,3 @@ def write_manifest(folder: Path, survey: Survey, layout: Layout, split: NDArray[
     manifest = json.loads(json.dumps(manifest))  # as it will be read: lists for tuples, text for keys
     manifest["digest"] = manifest_digest(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
-
-
-def manifest_digest(manifest: dict[str, Any]) -> str:
-    """sha256 of a manifest without its own `digest`."""
-    rest = {key: value for key, value in manifest.items() if key != "digest"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def list_files(folder: Path) -> list[str]:
-    """The files below a store's folder but its manifest, sorted."""
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    return sorted(name for name in names if name != MANIFEST)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read the manifest of a store.
-
-    Raises:
-        StoreError: if it is missing, changed, or of another format.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise StoreError(f"{folder}: no store is here ({MANIFEST} is missing); run prepare to make one.")
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-        version, digest = manifest["store_version"], manifest["digest"]
-    except (ValueError, KeyError, TypeError):
-        raise damaged(folder, MANIFEST, "cannot be read") from None
-    if version != STORE_VERSION:
-        raise StoreError(
-            f"{folder}: the store has format {version}, this graphline reads format {STORE_VERSION}; "
-            "delete the folder and run prepare again, or use the graphline that wrote it."
-        )
-    if digest != manifest_digest(manifest):
-        raise damaged(folder, MANIFEST, "was changed after it was written")
-    return manifest
-
-
-def check_files(folder: Path, files: dict[str, dict[str, Any]], *, checksums: bool) -> None:
-    """Compare the files of a store with the manifest's list.
-
-    Raises:
-        StoreError: names the first file that is missing, foreign, of a wrong size or changed.
-    """
-    here = list_files(folder)
-    for name in here:
-        if name not in files:
-            raise damaged(folder, name, "does not belong to the store")
-    for name, want in files.items():
-        path = folder / name
-        if name not in here:
-            raise damaged(folder, name, "is missing")
-        size_bytes = path.stat().st_size
-        if size_bytes != want["size_bytes"]:
-            raise damaged(folder, name, f"has {size_bytes} bytes instead of {want['size_bytes']}")
-        # tensordict's own small descriptions are always read: they say how the other bytes are to be understood
-        if (checksums or name.endswith("meta.json")) and file_sha256(path) != want["sha256"]:
-            raise damaged(folder, name, "was changed after it was written (its sha256 differs)")
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def damaged(folder: Path, name: str, what: str) -> StoreError:
-    """The error that names a file of a store, what is wrong with it, and the way out."""
-    return StoreError(f"{folder}: {name} {what}; delete the folder and run prepare again.")

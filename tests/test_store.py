@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -13,15 +15,15 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import storefiles, survey
+from pipeline import survey
 from pipeline.errors import ShapeError, StoreError
 from pipeline.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS, featurize_smiles
 from pipeline.graph import pack
+from pipeline.manifest import check_store, list_files, manifest_digest
 from pipeline.schema import Column, Limits, Schema, Target
 from pipeline.split import TEST, TRAIN, VALIDATION
 from pipeline.spool import Spool
 from pipeline.store import open_store, write_store
-from pipeline.storefiles import manifest_digest
 from tests.test_graph import assert_graphs_equal, graphs, make_graph
 
 SCHEMA = Schema(
@@ -203,6 +205,10 @@ def damage(folder, how):
     path = folder / name
     if how == "truncated":
         path.write_bytes(path.read_bytes()[:-4])
+    elif how == "grown":
+        path.write_bytes(path.read_bytes() + b"\0")
+    elif how == "swapped":  # with the same file of a store that is as large
+        path.write_bytes(bytes(len(path.read_bytes())))
     elif how == "missing":
         path.unlink()
     elif how == "extra":
@@ -231,7 +237,19 @@ def damage(folder, how):
 
 
 @pytest.mark.parametrize(
-    "how", ["truncated", "missing", "extra", "flipped description", "garbled manifest", "changed manifest"]
+    "how",
+    [
+        "truncated",
+        "grown",
+        "swapped",
+        "missing",
+        "extra",
+        "flipped",
+        "flipped rows",
+        "flipped description",
+        "garbled manifest",
+        "changed manifest",
+    ],
 )
 def test_damage_is_named_on_opening(tmp_path, how):
     build(tmp_path / "s", some_graphs())
@@ -245,14 +263,68 @@ def test_damage_is_named_on_opening(tmp_path, how):
     assert "\n" not in text
 
 
-@pytest.mark.parametrize("how", ["flipped", "flipped rows"])
-def test_a_flipped_bit_is_named_with_checksums(tmp_path, how):
+def test_bytes_are_read_at_first_use_and_when_asked(tmp_path, monkeypatch):
+    """A disk that flips a bit leaves size, time and inode as they were."""
     build(tmp_path / "s", some_graphs())
-    open_store(tmp_path / "s", checksums=True)
-    name = damage(tmp_path / "s", how)
-    open_store(tmp_path / "s")
-    with pytest.raises(StoreError, match=name):
-        open_store(tmp_path / "s", checksums=True)
+    path = tmp_path / "s" / "tensors" / "nodes" / "x_float.memmap"
+    os.utime(path, (1e9, 1e9))
+    check_store(tmp_path / "s")
+    stat = path.stat()
+    content = bytearray(path.read_bytes())
+    content[1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    check_store(tmp_path / "s")  # was read before, and looks untouched
+    with pytest.raises(StoreError, match="x_float"):
+        check_store(tmp_path / "s", checksums=True)
+    shutil.copytree(tmp_path / "s", tmp_path / "copy")  # a first use
+    with pytest.raises(StoreError, match="x_float"):
+        open_store(tmp_path / "copy")
+
+
+def test_a_whole_store_in_the_place_of_another_has_another_digest(tmp_path):
+    one = build(tmp_path / "one", some_graphs(5))
+    other = build(tmp_path / "other", some_graphs(6))
+    shutil.rmtree(tmp_path / "one")
+    shutil.copytree(tmp_path / "other", tmp_path / "one")
+    assert open_store(tmp_path / "one").digest == other.digest != one.digest
+
+
+def as_nobody(ask):
+    """What `ask` answers, in a process without root's right to write everywhere."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            if os.getuid() == 0:
+                os.setgid(65534)
+                os.setuid(65534)
+            answer = ask()
+        except BaseException as error:
+            answer = repr(error)
+        os.write(writer, json.dumps(answer).encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    with open(reader) as file:
+        return json.load(file)
+
+
+def test_a_store_works_on_any_path_and_where_nothing_may_be_written(tmp_path):
+    folder = tmp_path / "Daten und Übungen 数据" / "s"
+    digest = build(folder, some_graphs()).digest
+    for path in (folder.parent / "s.checked", folder.parent / "s.spool"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in [folder, folder.parent, *folder.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        for path in (tmp_path, *list(tmp_path.parents)[:2]):
+            path.chmod(0o755)
+        assert as_nobody(lambda: open_store(folder).digest) == digest
+        assert not (folder.parent / "s.checked").exists()
+    finally:
+        for path in [folder.parent, folder, *folder.rglob("*")]:
+            path.chmod(0o755)
 
 
 def test_a_folder_without_a_store_and_stores_of_other_versions_are_refused(tmp_path):
@@ -267,7 +339,10 @@ def test_a_folder_without_a_store_and_stores_of_other_versions_are_refused(tmp_p
         path.write_text(json.dumps(manifest | {"digest": manifest_digest(manifest)}))
 
     rewrite(store_version=99)
-    with pytest.raises(StoreError, match=r"format 99.*run prepare again"):
+    with pytest.raises(StoreError, match=r"format 99.*update graphline, or delete.*run prepare again"):
+        open_store(tmp_path / "s")
+    rewrite(store_version=0)
+    with pytest.raises(StoreError, match=r"format 0, this graphline reads format 1; delete.*run prepare again"):
         open_store(tmp_path / "s")
     rewrite(schema=whole["schema"] | {"featurizer_version": 99})
     with pytest.raises(StoreError, match=r"version 99.*run prepare again"):
@@ -294,7 +369,7 @@ def test_a_store_is_never_half_visible(tmp_path, monkeypatch, station, earlier):
     monkeypatch.setattr(module, station, breaks)
     with pytest.raises(StoreError, match="No space left on device"):
         build(room / "s", some_graphs())
-    left = sorted(path.name for path in room.iterdir() if not path.name.endswith(".spool"))
+    left = sorted(path.name for path in room.iterdir() if not path.name.endswith((".spool", ".checked")))
     assert left == (["s"] if earlier else [])
     if earlier:
         assert open_store(room / "s", checksums=True).digest == before
@@ -306,7 +381,7 @@ def test_a_store_that_is_written_again_keeps_nothing_of_the_old_one(tmp_path):
     new = build(tmp_path / "s", [make_graph(1, [], seed=8)])
     assert (new.num_graphs, old.num_graphs) == (1, 9)
     assert_graphs_equal(old.graph(0), first)  # whoever has the old one open goes on reading it
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["s", "s.spool"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s", "s.checked", "s.spool"]
     assert open_store(tmp_path / "s", checksums=True).digest == new.digest
 
 
@@ -345,7 +420,12 @@ def test_an_opened_store_cannot_be_changed(tmp_path):
         store.tensors["graphs", "extra"] = torch.zeros(3)
     with pytest.raises(ValueError, match="read-only"):
         store.arrays.y[0] = 1
-    store.tensors["graphs", "y"][0] = 7  # copy-on-write: only this process sees it
+    # What gets round both reaches a private copy of the page, seen by this process alone, and never the file.
+    before = {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()}
+    for key in ("graphs", "y"), ("edges", "index"), ("nodes", "x_float"):
+        store.tensors[key].zero_().add_(7)
+    assert (store.tensors["graphs", "y"] == 7).all()
+    assert {path: path.read_bytes() for path in before} == before
     assert not (open_store(tmp_path / "s", checksums=True).arrays.y[0] == 7).any()
 
 
@@ -371,5 +451,5 @@ def test_memory_of_writing_is_a_base_and_few_bytes_a_graph(tmp_path):
 
 def test_files_listed_are_all_there_is(tmp_path):
     store = build(tmp_path / "s", some_graphs())
-    assert sorted(store.manifest["files"]) == storefiles.list_files(tmp_path / "s")
+    assert sorted(store.manifest["files"]) == list_files(tmp_path / "s")
     assert "rows.parquet" in store.manifest["files"]
