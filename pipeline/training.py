@@ -1,16 +1,10 @@
 """Training: a store and settings in, checkpoints and learning curves out.
 
-folder/
-    training.json               settings, and of each finished member its seed, best epoch and curve
-    member-<k>/best.ckpt        weights with the lowest validation loss, see BestCheckpoint
-    member-<k>/last.ckpt        everything that resuming needs
+A training that was broken off goes on at the last whole epoch and ends with the same weights, bit for bit on the CPU.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import math
 import re
 import shutil
@@ -22,16 +16,27 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from tensordict import TensorDict
 from torch import Tensor
 
+from pipeline.checkpoints import (
+    MemberReport,
+    best_path,
+    check_checkpoints,
+    file_digest,
+    intact_members,
+    read_training,
+    write_training,
+)
 from pipeline.errors import ConfigError, StoreError, TrainingError
 from pipeline.loader import BatchLoader
 from pipeline.losses import TargetLoss, balance_classes
 from pipeline.network import INPUTS, GraphNetwork, Statistics, build_network, import_class
+from pipeline.resuming import ResumableEarlyStopping, WholeFiles, clear_member
 from pipeline.schema import Schema
 from pipeline.split import TRAIN, VALIDATION
 from pipeline.store import Store
@@ -135,7 +140,10 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["curve"] = self.curve
+        if "optimizer_states" in checkpoint:
+            checkpoint["curve"] = self.curve
+        else:  # the best weights: equal ones are equal bytes, however often training was broken off
+            checkpoint.pop("loops", None)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.curve = list(checkpoint.get("curve", []))
@@ -190,19 +198,6 @@ class GraphDataModule(L.LightningDataModule):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
-class MemberReport:
-    """What became of one network."""
-
-    seed: int
-    num_parameters: int
-    best_epoch: int  # counted from 1
-    best_loss: float  # its validation loss
-    epochs: int
-    train_time_s: float  # of the last start, when resumed
-    curve: list[dict[str, float]]  # an epoch each: epoch, train/loss, learning_rate, val/loss, val/<target>/…
-
-
-@dataclass(frozen=True)
 class TrainReport:
     """What became of a training."""
 
@@ -231,12 +226,13 @@ def train(
     """
     folder = Path(folder)
     done = _finished_members(folder, config) if resume else []
-    _write_training(folder, config, done)
+    save = rank_zero_only(write_training)
+    save(folder, config, done)
     with torch.random.fork_rng():
         for k in range(len(done), config.ensemble):
             module = _build_module(store, config, k)
             done.append(_train_member(k, module, store, folder, logger, dict(trainer_options or {}), resume))
-            _write_training(folder, config, done)
+            save(folder, config, done)
     return TrainReport(tuple(done[: config.ensemble]))
 
 
@@ -244,16 +240,16 @@ def load_networks(folder: str | Path, schema: Schema, statistics: Statistics) ->
     """Load the best checkpoint of each member, on the CPU, ready to predict.
 
     Raises:
-        StoreError: if the folder holds no finished training, or one of other graphs.
+        StoreError: if the folder holds no finished training, a damaged one, or one of other graphs.
     """
     folder = Path(folder)
-    found = _read_training(folder)
-    if found is None or len(found[1]) < found[0].ensemble:
-        raise StoreError(f"{folder.absolute()}: holds no finished training; run the step train, or resume it.")
+    check_checkpoints(folder)
+    found = read_training(folder)
+    assert found is not None
     config, _ = found
     networks = []
     for k in range(config.ensemble):
-        path = folder / f"member-{k}" / "best.ckpt"
+        path = best_path(folder, k)
         network = build_network(config, schema, statistics)
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
@@ -263,14 +259,6 @@ def load_networks(folder: str | Path, schema: Schema, statistics: Statistics) ->
             raise StoreError(f"{path.absolute()}: does not fit these graphs and settings ({first}).") from None
         networks.append(network.eval())
     return networks
-
-
-def checkpoint_digest(folder: str | Path) -> str:
-    """sha256 over the best checkpoint of each member, in order."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(folder).glob("member-*/best.ckpt"), key=lambda path: int(path.parent.name[7:])):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def metric_name(*parts: str) -> str:
@@ -297,17 +285,17 @@ def _train_member(
     resume: bool,
 ) -> MemberReport:
     config = module.config
-    place = folder / f"member-{k}"
+    place = best_path(folder, k).parent
     last = place / "last.ckpt"
-    if not resume and place.exists() and rank_zero_only.rank == 0:
-        shutil.rmtree(place)
+    if place.exists() and rank_zero_only.rank == 0:
+        clear_member(place, keep=resume)
     best = BestCheckpoint(place, config)
     callbacks: list[Callback] = [
         best,
         ModelCheckpoint(place, "last", save_on_train_epoch_end=True, enable_version_counter=False),
     ]
     if config.early_stopping:
-        callbacks.append(EarlyStopping(MONITOR, patience=config.early_stopping))
+        callbacks.append(ResumableEarlyStopping(MONITOR, patience=config.early_stopping))
     trainer = _build_trainer(config, folder, logger, callbacks, options)
     start = time.perf_counter()
     try:
@@ -319,6 +307,10 @@ def _train_member(
         )
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {_one_line(error)}") from None
+    except SystemExit as error:  # how Lightning ends on Ctrl-C
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
     if best.best_model_score is None:
         raise TrainingError(
             "training: no checkpoint came out, so there is nothing to evaluate; leave out trainer options such as "
@@ -334,6 +326,7 @@ def _train_member(
         epochs=len(module.curve),
         train_time_s=round(time.perf_counter() - start, 3),
         curve=module.curve,
+        sha256=file_digest(best_path(folder, k)) or "",
     )
 
 
@@ -363,9 +356,12 @@ def _build_trainer(
         "log_every_n_steps": 1,
     }
     try:
-        return L.Trainer(**(defaults | options))
+        trainer = L.Trainer(**(defaults | options))
     except (MisconfigurationException, TypeError, ValueError, RuntimeError, ImportError) as error:
         raise ConfigError(f"trainer: {_one_line(error)}") from None
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = WholeFiles()
+    return trainer
 
 
 def _build_objects(value: Any) -> Any:
@@ -382,7 +378,11 @@ def _build_objects(value: Any) -> Any:
 
 
 def _finished_members(folder: Path, config: TrainConfig) -> list[MemberReport]:
-    found = _read_training(folder)
+    try:
+        found = read_training(folder)
+    except StoreError:  # what is damaged is no beginning
+        shutil.rmtree(folder)
+        found = None
     if found is None:
         return []
     before, members = found
@@ -394,24 +394,7 @@ def _finished_members(folder: Path, config: TrainConfig) -> list[MemberReport]:
             f"resume: {folder.absolute()} was trained with other settings ({names}); "
             "pass the same, or train anew without resume."
         )
-    return members
-
-
-def _read_training(folder: Path) -> tuple[TrainConfig, list[MemberReport]] | None:
-    try:
-        values = json.loads((folder / "training.json").read_text())
-    except FileNotFoundError:
-        return None
-    return TrainConfig(**values["config"]), [MemberReport(**member) for member in values["members"]]
-
-
-@rank_zero_only  # type: ignore[untyped-decorator]
-def _write_training(folder: Path, config: TrainConfig, members: list[MemberReport]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    values = {"config": config.to_dict(), "members": [dataclasses.asdict(member) for member in members]}
-    part = folder / "training.json.part"
-    part.write_text(json.dumps(values, indent=1))
-    part.replace(folder / "training.json")
+    return intact_members(folder, members)
 
 
 def _one_line(error: Exception) -> str:

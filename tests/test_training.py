@@ -13,6 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers.logger import Logger
 
+from pipeline.checkpoints import check_checkpoints
 from pipeline.errors import ConfigError, PipelineError, StoreError, TrainingError
 from pipeline.graph import Graph, pack
 from pipeline.loader import gather
@@ -283,27 +284,89 @@ def test_early_stopping_ends_training(store, tmp_path):
 
 
 class Stop(L.Callback):
-    """Ends a training in the middle, as a crash does."""
+    """Ends a training in the middle, as a crash does: at an epoch, at a batch, or before its report."""
+
+    def __init__(self, epoch, batch=None, seed=0):
+        self.epoch, self.batch, self.seed = epoch, batch, seed
+
+    def here(self, trainer, module):
+        return trainer.current_epoch == self.epoch and module.seed == self.seed
+
+    def on_train_batch_start(self, trainer, module, batch, index):
+        if self.here(trainer, module) and index == self.batch:
+            raise KeyError("crash")
 
     def on_train_epoch_start(self, trainer, module):
-        if trainer.current_epoch == 3:
+        if self.here(trainer, module) and self.batch is None:
+            raise KeyError("crash")
+
+    def on_fit_end(self, trainer, module):
+        if self.epoch == "end" and module.seed == self.seed:
             raise KeyError("crash")
 
 
-def test_a_resumed_training_ends_as_an_unbroken_one(store, tmp_path):
-    config = dataclasses.replace(SMALL, ensemble=2, dropout=0.2, max_epochs=6)
-    unbroken = train(store, config, tmp_path / "a")
-    with pytest.raises(KeyError):
-        train(store, config, tmp_path / "b", trainer_options={"callbacks": Stop()})
-    with pytest.raises(StoreError, match="no finished training"):
-        load_networks(tmp_path / "b", store.schema, store.statistics)
-    resumed = train(store, config, tmp_path / "b", resume=True)
-    for a, b in zip(unbroken.members, resumed.members, strict=True):
+def break_off(store, config, folder, *stops):
+    for stop in stops:
+        with pytest.raises(KeyError):
+            train(store, config, folder, trainer_options={"callbacks": stop}, resume=True)
+        with pytest.raises(StoreError, match="no finished training"):
+            load_networks(folder, store.schema, store.statistics)
+
+
+@pytest.fixture(scope="module")
+def unbroken(store, tmp_path_factory):
+    """What has no equal but by resuming every state: two members, dropout, and an early stop at a plateau."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("unbroken")
+    config = dataclasses.replace(SMALL, ensemble=2, dropout=0.2, max_epochs=8, early_stopping=1, learning_rate=0.1)
+    report = train(store, config, folder)
+    assert min(member.epochs for member in report.members) < 8
+    return config, report, folder
+
+
+def check_equal(unbroken, resumed, folder):
+    _, report, unbroken_folder = unbroken
+    for a, b in zip(report.members, resumed.members, strict=True):
         assert a.curve == b.curve
-        assert (a.best_epoch, a.best_loss) == (b.best_epoch, b.best_loss)
-    for k in range(2):
-        a, b = (torch.load(tmp_path / run / f"member-{k}" / "best.ckpt", weights_only=True) for run in "ab")
-        assert all(torch.equal(a["state_dict"][name], b["state_dict"][name]) for name in a["state_dict"])
+        assert (a.best_epoch, a.best_loss, a.sha256) == (b.best_epoch, b.best_loss, b.sha256)
+    assert check_checkpoints(folder) == check_checkpoints(unbroken_folder)
+
+
+@pytest.mark.parametrize(
+    "stops",
+    [
+        [Stop(1)],
+        [Stop(0, batch=2)],  # before there is a checkpoint
+        [Stop(1, batch=1), Stop(2, batch=2)],
+        [Stop(1, batch=1, seed=1)],  # the second member
+        [Stop("end")],  # after the last epoch, which early stopping chose, before the report
+        [Stop("end", seed=1)],
+    ],
+    ids=["epoch", "first", "batches", "member", "end", "end of all"],
+)
+def test_a_resumed_training_ends_as_an_unbroken_one(store, unbroken, tmp_path, stops):
+    break_off(store, unbroken[0], tmp_path, *stops)
+    check_equal(unbroken, train(store, unbroken[0], tmp_path, resume=True), tmp_path)
+
+
+@pytest.mark.parametrize("file", ["last.ckpt", "best.ckpt", "../training.json"])
+def test_what_was_damaged_is_no_beginning(store, unbroken, tmp_path, file):
+    break_off(store, unbroken[0], tmp_path, Stop(1, seed=1))
+    path = tmp_path / "member-0" / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    (tmp_path / "member-1" / "last.ckpt.part").write_bytes(b"half")
+    check_equal(unbroken, train(store, unbroken[0], tmp_path, resume=True), tmp_path)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_ctrl_c_leaves_as_ctrl_c(store, tmp_path):
+    """Lightning makes an exit of it."""
+    stop = Stop(1)
+    stop.on_train_epoch_start = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(store, SMALL, tmp_path, trainer_options={"callbacks": stop})
 
 
 def test_resuming_what_is_finished_changes_nothing_and_an_ensemble_may_grow(store, tmp_path):
