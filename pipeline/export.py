@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import logging
-import tomllib
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import nn
 
 from pipeline.errors import ExportError
 from pipeline.graph import Graph, GraphBatch, collate
+from pipeline.machine import graphline_version
 from pipeline.network import Ensemble, GraphNetwork
 from pipeline.schema import Column, Schema
 
@@ -140,12 +140,6 @@ def describe(schema: Schema) -> dict[str, str]:
         "units": json.dumps({t.name: t.unit for t in schema.targets if t.unit}, ensure_ascii=False),
         "graphline_version": graphline_version(),
     }
-
-
-def graphline_version() -> str:
-    """The version in `pyproject.toml`."""
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
-    return str(project["project"]["version"])
 
 
 def random_graph(schema: Schema, num_nodes: int, num_bonds: int, rng: np.random.Generator) -> Graph:

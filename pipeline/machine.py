@@ -6,11 +6,18 @@ import itertools
 import os
 import platform
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("mlflow", "lightning", "torch", "torch_geometric", "tensordict", "onnx", "onnxruntime", "rdkit", "pandas")
+
+
+def graphline_version() -> str:
+    """The version in `pyproject.toml`."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    return str(project["project"]["version"])
 
 
 def usable_cores() -> int:
