@@ -5,9 +5,10 @@ A step is finished when its last write, the tag `graphline.complete`, is there; 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,24 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from pipeline.cache import Facts, StepKey
 from pipeline.decision import Person
-from pipeline.errors import RegistryError
+from pipeline.errors import PipelineError, RegistryError
+from pipeline.orphans import PROCESS, close_orphans, process_tag
+from pipeline.workfolder import hold, locked, scratch, sweep
 
 WORK = Path(".graphline")
 """Work folder: stores, checkpoints, bundles; safe to delete when no run is going on."""
 
 STEP, KEY, COMPLETE, NAME = "graphline.step", "graphline.key", "graphline.complete", "graphline.name"
+EDITED = "graphline.edited"
+"""Tag of a step whose code was edited while it ran: its key may not be that of the code that ran."""
+
+ERROR = "graphline.error"
+"""Tag of a step that failed: the kind of its error; its text may hold the user's data."""
+
+FACTS = "key.json"
+"""Artifact of a step's run: what its key stands for."""
 
 
 class StepRun:
@@ -37,6 +49,21 @@ class StepRun:
         self.experiment_id: str = run.info.experiment_id
         self.client = MlflowClient()
         self._logged = set(run.data.params)
+        self._key: StepKey | None = None
+        self._held = ExitStack()
+
+    def log_key(self, key: StepKey) -> None:
+        """Say what the result rests on, so that it is found and can be told from others."""
+        self._key = key
+        self.set_tags({KEY: key})
+        self.log_text(json.dumps(key.facts, indent=1, ensure_ascii=False), FACTS)
+
+    def hold(self, product: Path) -> None:
+        """Be the only process that builds this product, until the step ends."""
+        self._held.enter_context(hold(product, say))
+
+    def release(self) -> None:
+        self._held.close()
 
     def log_params(self, values: Mapping[str, Any]) -> None:
         """Log parameters that the run lacks: `mlflow run` has logged the others in the user's spelling."""
@@ -62,6 +89,10 @@ class StepRun:
 
     def finish(self, digest: str) -> None:
         """Say that the step is whole: the last write of a step."""
+        edited = self._key.edited() if self._key else []
+        if edited:  # some modules are imported late
+            say(f"{self.step}: {edited[0]} was edited meanwhile; this result is used now, and not reused later")
+            self.set_tags({EDITED: edited[0]})
         self.set_tags({COMPLETE: digest})
 
     def _batch(self, **values: Any) -> None:
@@ -74,20 +105,60 @@ class StepRun:
 def start_step(step: str, *, name: str | None = None) -> Iterator[StepRun]:
     """Take over the run of `mlflow run`, or create one when the step is started by hand.
 
-    The run ends FINISHED, FAILED on an error, KILLED on Ctrl-C.
+    The run ends FINISHED, FAILED on an error, KILLED on Ctrl-C. What killed processes left is tidied up first:
+    temporary folders, half-built products, and runs that still say RUNNING.
 
     Raises:
         RegistryError: if the tracking server cannot be reached, is not MLflow 3, or takes no run of ours here.
     """
     check_server()
+    open_database()
     with _start_run(step) as active:
         run = StepRun(step, active)
-        run.set_tags({STEP: step, "mlflow.runName": f"{step} {name}" if name else step})
+        tags = {STEP: step, PROCESS: process_tag(), "mlflow.runName": f"{step} {name}" if name else step}
+        run.set_tags(tags)
         try:
-            yield run
+            with scratch():
+                tidy_up(run)
+                yield run
         except KeyboardInterrupt:
             mlflow.end_run("KILLED")
             raise
+        except BaseException as error:
+            with suppress(MlflowException):
+                run.set_tags({ERROR: type(error).__name__})
+            raise
+        finally:
+            run.release()
+
+
+def open_database() -> None:
+    """Let one process at a time open the database: MLflow's own way to make its tables is not safe for two."""
+    uri = mlflow.get_tracking_uri()
+    if uri.startswith("http"):
+        return
+    lock = Path(f"{uri.removeprefix(SQLITE)}.lock") if uri.startswith(SQLITE) else WORK / "locks" / "database.lock"
+    with locked(lock, say, "another run opens the database"):
+        client, name = MlflowClient(), os.environ.get("MLFLOW_EXPERIMENT_NAME")
+        if name and client.get_experiment_by_name(name) is None:
+            client.create_experiment(name)
+        client.search_experiments(max_results=1)
+
+
+SQLITE = "sqlite:///"
+
+
+def tidy_up(run: StepRun) -> None:
+    """Remove what killed processes left, and end their runs."""
+    sweep(WORK)
+    local = mlflow.get_tracking_uri().startswith(SQLITE)
+    for line in close_orphans(run.client, run.experiment_id, COMPLETE, local):
+        say(line)
+
+
+def say(line: str) -> None:
+    """Print a line for people, at once."""
+    print(line, flush=True)
 
 
 def _start_run(step: str) -> mlflow.ActiveRun:
@@ -162,15 +233,31 @@ def find_newest(step: str, experiment_id: str) -> str:
     return str(found.info.run_id)
 
 
-def find_finished(step: str, key: str, experiment_id: str) -> Run | None:
-    """The newest finished run of a step with this key, or None."""
+def find_finished(step: str, key: str, experiment_id: str) -> list[Run]:
+    """The finished runs of a step with this key, newest first."""
+    runs = _search_finished(f"tags.`{STEP}` = '{step}' AND tags.`{KEY}` = '{key}'", experiment_id)
+    return [run for run in runs if EDITED not in run.data.tags]
+
+
+def find_like(step: str, name: str, experiment_id: str) -> Run | None:
+    """The newest finished run of a step for the model `name`, whatever its key."""
+    found = _search_finished(f"tags.`{STEP}` = '{step}' AND tags.`{NAME}` = '{name}'", experiment_id)
+    return found[0] if found else None
+
+
+def _search_finished(condition: str, experiment_id: str) -> list[Run]:
     runs = MlflowClient().search_runs(
-        [experiment_id],
-        filter_string=f"tags.`{STEP}` = '{step}' AND tags.`{KEY}` = '{key}'",
-        order_by=["attributes.start_time DESC"],
-        max_results=20,
+        [experiment_id], condition, order_by=["attributes.start_time DESC"], max_results=20
     )
-    return next((run for run in runs if COMPLETE in run.data.tags), None)
+    return [run for run in runs if COMPLETE in run.data.tags]
+
+
+def read_facts(run: Run) -> Facts:
+    """What the key of a run stood for; {} of a run that has not noted it."""
+    try:
+        return dict(json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{FACTS}")))
+    except (MlflowException, OSError, ValueError):
+        return {}
 
 
 def fetch_folder(run: Run, folder: str, local: Path, digest: Callable[[Path], str], expected: str) -> Path:
@@ -185,27 +272,41 @@ def fetch_folder(run: Run, folder: str, local: Path, digest: Callable[[Path], st
     Raises:
         RegistryError: if neither fits.
     """
-    from pipeline.errors import PipelineError
-
-    try:
-        if local.is_dir() and digest(local) == expected:
+    with hold(local, say):
+        reason = _misfit(local, digest, expected) if local.is_dir() else ""
+        if reason is None:
             return local
-    except PipelineError:
-        pass  # a damaged local copy is replaced by the run's own
+        if reason:
+            say(f"{reason} Looking for it in run {run.info.run_id[:8]}.")
+        _download(run, folder, local, digest, expected)
+    return local
+
+
+def _misfit(local: Path, digest: Callable[[Path], str], expected: str) -> str | None:
+    """Why a local copy is not what the run named; None if it is."""
+    try:
+        found = digest(local)
+    except PipelineError as error:
+        return str(error)
+    return None if found == expected else f"{local}: has digest {found[:12]}, expected {expected[:12]}."
+
+
+def _download(run: Run, folder: str, local: Path, digest: Callable[[Path], str], expected: str) -> None:
     import shutil
     import tempfile
 
     local.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="download-", dir=local.parent) as temporary:
+    with tempfile.TemporaryDirectory(prefix=f".{local.name}-", dir=local.parent) as temporary:
         try:
             got = Path(
                 mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=folder, dst_path=temporary)
             )
             found = digest(got)
-        except (MlflowException, OSError) as error:
+        except (MlflowException, OSError, PipelineError) as error:
+            reason = str(error) if isinstance(error, PipelineError) else type(error).__name__
             raise RegistryError(
-                f"run {run.info.run_id}: its {folder} is neither at {local} nor among its artifacts "
-                f"({type(error).__name__}). Run the step again."
+                f"run {run.info.run_id}: its {folder} is neither whole at {local} nor among its artifacts "
+                f"({reason}). Run the step again."
             ) from None
         if found != expected:
             raise RegistryError(
@@ -213,7 +314,6 @@ def fetch_folder(run: Run, folder: str, local: Path, digest: Callable[[Path], st
             )
         shutil.rmtree(local, ignore_errors=True)
         got.replace(local)
-    return local
 
 
 def fetch_files(run: Run, names: Sequence[str], folder: Path) -> Path:

@@ -40,6 +40,7 @@ MAY_IMPORT = {
     ),
     **dict.fromkeys(("verify", "history", "signing", "evidencepage"), ""),
     **dict.fromkeys(("answer", "answering", "child", "children", "cost", "delimited", "machine", "parquet", "sdf"), ""),
+    **dict.fromkeys(("manifest", "checkpoints", "workfolder", "orphans"), ""),
     **dict.fromkeys(
         (
             "columns",
@@ -63,6 +64,7 @@ MAY_IMPORT = {
         ("store", "storefiles", "loader", "colors", "onnxforms", "layers", "readouts", "losses", "network", "training"),
         "NT",
     ),
+    "resuming": "T",
     **dict.fromkeys(("export", "parity"), "NTO"),
     **dict.fromkeys(("tracking", "registry", "releases", "decisionlog", "evidence", "audit", "grants"), "M"),
     "review": "MNP",
@@ -71,7 +73,7 @@ MAY_IMPORT = {
     "serving/sharing": "NO",
     "serving/request": "NP",
     "serving/model": "NOPM",
-    **dict.fromkeys(("steps/main", "steps/prepare", "steps/train", "steps/evaluate"), "NPRQ"),
+    **dict.fromkeys(("steps/main", "steps/prepare", "steps/train", "steps/evaluate", "cli/reuse"), "NPRQ"),
 }
 """Per file of pipeline (or with its folder): the groups of packages it may reach at module level."""
 

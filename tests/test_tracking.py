@@ -15,6 +15,7 @@ from pipeline import bundle
 from pipeline.errors import RegistryError
 from pipeline.tracking import (
     COMPLETE,
+    EDITED,
     KEY,
     STEP,
     check_server,
@@ -233,9 +234,10 @@ class TestRuns:
         run("train", "k1", False, 5)
         run("prepare", "k1", True, 6)
         assert find_newest("train", experiment) == new
-        assert find_finished("train", "k1", experiment).info.run_id == again != old
-        assert find_finished("train", "k3", experiment) is None
-        assert find_finished("train", "k1", "0") is None
+        assert [run.info.run_id for run in find_finished("train", "k1", experiment)] == [again, old]
+        assert find_finished("train", "k3", experiment) == find_finished("train", "k1", "0") == []
+        client.set_tag(again, EDITED, "pipeline/layers.py")
+        assert [run.info.run_id for run in find_finished("train", "k1", experiment)] == [old]
 
 
 # --- folders ------------------------------------------------------------------------------------------------------
@@ -287,7 +289,7 @@ class TestFolders:
         with pytest.raises(RegistryError) as caught:
             fetch_folder(run, "store", tmp_path / "nowhere" / "store", bundle.verify, digest)
         text = str(caught.value)
-        assert f"run {run.info.run_id}: its store is neither at {tmp_path}" in text
+        assert f"run {run.info.run_id}: its store is neither whole at {tmp_path}" in text
         assert "Run the step again" in text
         assert "\n" not in text
 
