@@ -5,6 +5,7 @@ Both learn on the training rows of the same split and answer the same rows as th
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -87,7 +88,8 @@ def fit_baselines(schema: Schema, train: Inputs, sides: Mapping[str, Inputs], *,
     used = [choose_rows(np.flatnonzero(column), limit, seed) for column in labelled.T]
     answers: dict[str, dict[str, dict[str, NDArray[np.float64]]]] = {}
     # loky: its workers start with the first molecules, do not inherit torch's threads nor import the step's module
-    with ProcessPoolExecutor(usable_cores()) as pool:
+    deaf = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the step
+    with ProcessPoolExecutor(usable_cores(), initializer=signal.signal, initargs=deaf) as pool:
         rows = np.unique(np.concatenate(used))
         table = np.concatenate(list(_tables(schema, train, rows, pool)))
         forests = {

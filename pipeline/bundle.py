@@ -133,7 +133,7 @@ def build_bundle(
     if folder.exists():
         raise BundleError(f"{folder.absolute()} is there already; remove it or choose another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="graphline-", dir=folder.parent) as temporary:
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         stage = Path(temporary)
         artifacts = {"model.onnx": stage / "model.onnx", "schema.json": stage / "schema.json"}
         shutil.copyfile(onnx_path, artifacts["model.onnx"])

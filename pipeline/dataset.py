@@ -290,7 +290,7 @@ def build_store(
     opened = open_source(config, source)
     folder.parent.mkdir(parents=True, exist_ok=True)
     quarantine = quarantine_path(folder)
-    with tempfile.TemporaryDirectory(prefix="prepare-", dir=folder.parent) as temporary:
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         spool = Spool(Path(temporary) / "spool")
         with open(Path(temporary) / "quarantine.csv", "w", newline="", encoding="utf-8") as file:
             found = collect(opened, config, spool, file, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -171,7 +172,9 @@ def _in_order(
             yield kept, work(given)
         return
     waiting: deque[tuple[Kept, Future[Made]]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    # Ctrl-C is for the step: the workers would each print where it met them.
+    deaf = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, deaf) as pool:
         for kept, given in chain(first, chunks):
             waiting.append((kept, pool.submit(work, given)))
             if len(waiting) > 2 * workers:  # bounds memory: no more chunks wait than the workers soon need

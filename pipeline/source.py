@@ -108,7 +108,7 @@ def find_source(config: PrepareConfig, root: Path, work: Path) -> Source:
     if config.dataset:
         from pipeline.pygdata import write_graph_tables
 
-        path = write_graph_tables(config.dataset, work / re.sub(r"\W+", "-", config.dataset), directed=config.directed)
+        path = write_graph_tables(config.dataset, work / folder_name(config.dataset), directed=config.directed)
         default_name = config.dataset.split(":")[-1]
     elif (root / BUILT_IN / f"{config.data}.json").is_file():
         recipe = json.loads((root / BUILT_IN / f"{config.data}.json").read_text())
@@ -172,6 +172,11 @@ def per_target(option: str, text: str | None, targets: tuple[str, ...]) -> dict[
             raise ConfigError(f"{option}: '{named}' is no target; the targets are {', '.join(targets)}.")
         values[target] = part.strip().removeprefix(f"{target}:").strip()
     return values
+
+
+def folder_name(dataset: str) -> str:
+    """Name of the folder with the tables of `dataset=module:function`."""
+    return re.sub(r"\W+", "-", dataset)
 
 
 def model_name(text: str) -> str:

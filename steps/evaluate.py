@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.cache import step_key
-from pipeline.machine import commit, disk_use, environment, human_size
+from pipeline.cache import StepKey, step_key
+from pipeline.machine import commit, disk_use, environment, graphline_version, human_size
 from pipeline.verdict import EvaluateConfig, judge, read_gate
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
@@ -23,6 +23,7 @@ from steps.train import open_prepared
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow.entities import Run
 
     from pipeline.card import CardInputs
     from pipeline.parity import ParityReport
@@ -30,11 +31,25 @@ if TYPE_CHECKING:
     from pipeline.tracking import StepRun
 
 
-def key_of(config: EvaluateConfig, train_digest: str) -> str:
-    """The key of this step: what the gate says counts, not where it lies."""
+def key_of(config: EvaluateConfig, inputs: Mapping[str, str]) -> StepKey:
+    """The key of this step: what the gate says counts, not where it lies.
+
+    Args:
+        inputs: digests of `store` and `training`: the test side does not show in the weights.
+    """
     gate = Path(config.gate).read_text(encoding="utf-8")
-    values = {"gate": gate, "resamples": config.resamples}
-    return step_key("evaluate", values, [train_digest], Path.cwd(), also=("serving.model", "pipeline.answering"))
+    values = {"gate": gate, "resamples": config.resamples, "graphline": graphline_version()}
+    also = ("serving.model", "pipeline.answering")
+    return step_key("evaluate", values, inputs, Path.cwd(), also=also, texts=("serving/requirements.txt",))
+
+
+def fetch_training(trained: Run) -> Path:
+    """The checkpoints of a finished `train` run, checked: the local copy, or else the run's artifact."""
+    from pipeline.checkpoints import check_checkpoints
+    from pipeline.tracking import COMPLETE, KEY, WORK, fetch_folder
+
+    tags = trained.data.tags
+    return fetch_folder(trained, "training", WORK / "checkpoints" / tags[KEY], check_checkpoints, tags[COMPLETE])
 
 
 def main(argv: Sequence[str]) -> None:
@@ -49,23 +64,24 @@ def main(argv: Sequence[str]) -> None:
     )
     from pipeline.pages import fill_card
     from pipeline.split import TEST, VALIDATION
-    from pipeline.tracking import COMPLETE, KEY, NAME, WORK, fetch_folder, find_newest, find_run, start_step
-    from pipeline.training import checkpoint_digest
+    from pipeline.tracking import COMPLETE, NAME, WORK, find_newest, find_run, start_step
 
     with start_step("evaluate") as step, tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
         trained = find_run(config.train_run or find_newest("train", step.experiment_id), "train")
         prepared = find_run(trained.data.tags["graphline.prepare_run"], "prepare")
-        name, key = trained.data.tags[NAME], key_of(config, trained.data.tags[COMPLETE])
-        step.set_tags({KEY: key, NAME: name, "mlflow.runName": f"evaluate {name}"})
+        name = trained.data.tags[NAME]
+        key = key_of(config, {"store": prepared.data.tags[COMPLETE], "training": trained.data.tags[COMPLETE]})
+        folder = WORK / "bundles" / key
+        step.hold(folder)
+        step.set_tags({NAME: name, "mlflow.runName": f"evaluate {name}"})
+        step.log_key(key)
         step.set_tags({"graphline.train_run": trained.info.run_id, "graphline.prepare_run": prepared.info.run_id})
         step.log_params({"gate": config.gate, "resamples": config.resamples})
         gate = read_gate(Path(config.gate))
         store = open_prepared(prepared)
         schema = store.schema
         share_rows = prepared.data.tags["graphline.share_rows"] == "True"
-        checkpoints = WORK / "checkpoints" / trained.data.tags[KEY]
-        fetch_folder(trained, "training", checkpoints, checkpoint_digest, trained.data.tags[COMPLETE])
-        folder = WORK / "bundles" / key
+        checkpoints = fetch_training(trained)
         parity, digest, example = export(store, checkpoints, folder, Path(temporary), share_rows)
         say(f"evaluate: ONNX agrees with torch to {parity.worst.difference:.0e} in {len(parity.rows)} comparisons")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import shlex
 import sys
 import time
@@ -15,14 +16,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cache import StepKey
 from pipeline.errors import ConfigError
 from pipeline.machine import disk_use, human_size
 from pipeline.source import PrepareConfig
 from pipeline.trainconfig import TrainConfig
 from pipeline.verdict import EvaluateConfig
 from steps import evaluate, prepare, register, train
+from steps.cli import reuse
 from steps.cli.arguments import flat_names, parse_dataclass
 from steps.cli.command import end, run, say
+from steps.cli.mainconfig import MainConfig
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -36,10 +40,12 @@ def main(argv: Sequence[str]) -> None:
         return
     started = time.monotonic()
     mine = route(argv)
+    explain = parse_dataclass(MainConfig, mine["main"], prog="main").explain
     prepare_config = parse_dataclass(PrepareConfig, mine["prepare"], prog="prepare")
     train_arguments = train.parse(mine["train"])
     evaluate_config = parse_dataclass(EvaluateConfig, mine["evaluate"], prog="evaluate")
-    source, digest = prepare.locate(prepare_config)
+    with prepare.located(prepare_config) as (source, digest):
+        prepare_key = prepare.key_of(prepare_config, source, digest)
     bin_folder = str(Path(sys.executable).parent)
     if not os.environ.get("PATH", "").startswith(bin_folder):
         os.environ["PATH"] = f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -48,22 +54,20 @@ def main(argv: Sequence[str]) -> None:
     with start_step("main", name=source.name) as parent:
         parent.set_tags({NAME: source.name})
         say(f"graphline: {source.path} → '{source.name}'")
-        prepared = do(parent, "prepare", prepare.key_of(prepare_config, source, digest), mine["prepare"])
+        chain = Chain(parent, source.name, explain)
+        prepared = chain.do("prepare", prepare_key, mine["prepare"])
         store_digest = complete(prepared)
-        trained = do(
-            parent,
+        trained = chain.do(
             "train",
             train.key_of(train_arguments, store_digest),
             [*mine["train"], "--prepare_run", prepared.info.run_id, "--resume", "true"],
         )
-        evaluated = do(
-            parent,
+        evaluated = chain.do(
             "evaluate",
-            evaluate.key_of(evaluate_config, complete(trained)),
+            evaluate.key_of(evaluate_config, {"store": store_digest, "training": complete(trained)}),
             [*mine["evaluate"], "--train_run", trained.info.run_id],
         )
-        registered = do(
-            parent,
+        registered = chain.do(
             "register",
             register.key_of(evaluated.data.tags["graphline.digest"], source.name),
             ["--evaluate_run", evaluated.info.run_id],
@@ -87,6 +91,7 @@ def route(argv: Sequence[str]) -> dict[str, list[str]]:
         "prepare": flat_names(PrepareConfig),
         "train": [*flat_names(TrainConfig), "config", "print_config"],
         "evaluate": [name for name in flat_names(EvaluateConfig) if name != "train_run"],
+        "main": flat_names(MainConfig),
     }
     mine: dict[str, list[str]] = {step: [] for step in owners}
     for name, value in pairs(argv):
@@ -116,34 +121,64 @@ def pairs(argv: Sequence[str]) -> list[tuple[str, str | None]]:
 FLAGS = ("print_config",)
 
 
-def do(parent: StepRun, step: str, key: str, argv: Sequence[str]) -> Run:
-    """Reuse the finished run of `step` with this key, or run the step now."""
-    import logging
+class Chain:
+    """The steps of one run of `main`, one after another.
 
-    import mlflow
-    from mlflow.exceptions import ExecutionException
+    Attributes:
+        name: of the model.
+        explain: say what changed since which run.
+    """
 
-    from pipeline.tracking import find_finished
+    def __init__(self, parent: StepRun, name: str, explain: bool) -> None:
+        self.parent, self.name, self.explain = parent, name, explain
 
-    found = find_finished(step, key, parent.experiment_id)
-    if found:
-        parent.set_tags({f"graphline.reused.{step}": found.info.run_id})
-        say(f"{step}: reused, nothing changed since run {found.info.run_id[:8]}")
-        return found
-    logging.getLogger("mlflow.projects").setLevel(logging.WARNING)
-    values = dict(pairs(argv))
-    try:
-        submitted = mlflow.projects.run(
-            ".",
-            step,
-            parameters={name: value for name, value in values.items() if value is not None},
-            experiment_id=parent.experiment_id,
-            env_manager="local",
-        )
-    except ExecutionException:
-        end(f"stopped at step '{step}'.", 2)  # its own line says why
-    parent.set_tags({f"graphline.run.{step}": submitted.run_id})
-    return parent.client.get_run(submitted.run_id)
+    def do(self, step: str, key: StepKey, argv: Sequence[str]) -> Run:
+        """Reuse the finished run of `step` with this key, or run the step now.
+
+        Two runs in one work folder that want the same result: the second waits for the first and reuses it. Versions
+        are registered one at a time.
+        """
+        from pipeline.tracking import WORK
+        from pipeline.workfolder import claim, hold
+
+        with claim(WORK, f"register-{self.name}" if step == "register" else f"{step}-{key}", say):
+            if step in reuse.PRODUCTS:  # somebody may be at it alone, or survive a `main` that was killed
+                with hold(WORK / reuse.PRODUCTS[step] / key, say):
+                    pass
+            found, reason = reuse.find_reusable(step, key, self.parent.experiment_id)
+            if found:
+                self.parent.set_tags({f"graphline.reused.{step}": found.info.run_id})
+                say(f"{step}: reused, nothing changed since run {found.info.run_id[:8]}")
+                return found
+            if reason or self.explain:
+                say(f"{step}: runs; {reason or reuse.explain(step, key, self.name, self.parent.experiment_id)}")
+            return self._run(step, argv)
+
+    def _run(self, step: str, argv: Sequence[str]) -> Run:
+        import logging
+
+        import mlflow
+        from mlflow.exceptions import ExecutionException
+
+        from pipeline.tracking import ERROR
+
+        logging.getLogger("mlflow.projects").setLevel(logging.WARNING)
+        values = dict(pairs(argv))
+        try:
+            submitted = mlflow.projects.run(
+                ".",
+                step,
+                parameters={name: value for name, value in values.items() if value is not None},
+                experiment_id=self.parent.experiment_id,
+                env_manager="local",
+            )
+        except ExecutionException as error:
+            failed = re.search(r"'(\w+)'", str(error))
+            told = failed and ERROR in self.parent.client.get_run(failed[1]).data.tags
+            why = "" if told else ": its process ended without a word, as one does that is killed (out of memory?)"
+            end(f"stopped at step '{step}'{why}.", 2)  # else its own line says why
+        self.parent.set_tags({f"graphline.run.{step}": submitted.run_id})
+        return self.parent.client.get_run(submitted.run_id)
 
 
 def complete(run: Run) -> str:

@@ -5,14 +5,16 @@ Reads `data` (or calls `dataset`), writes `.graphline/stores/<key>`, logs the da
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cache import step_key
+from pipeline.cache import StepKey, step_key
+from pipeline.errors import DataError
 from pipeline.machine import disk_use, human_size
-from pipeline.source import PrepareConfig, Source, find_source
+from pipeline.source import PrepareConfig, Source, find_source, folder_name
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 
@@ -21,36 +23,56 @@ if TYPE_CHECKING:
     from pipeline.tracking import StepRun
 
 
-def key_of(config: PrepareConfig, source: Source, digest: str) -> str:
-    """The key of this step: how many processes work does not change the result."""
-    values = dataclasses.asdict(config) | {"processes": None, "data": source.path.name, "name": source.name}
-    return step_key("prepare", values, [digest], Path.cwd())
+def key_of(config: PrepareConfig, source: Source, digest: str) -> StepKey:
+    """The key of this step: how many processes work, and how the source was named, does not change the result."""
+    asked = {name: value for name, value in dataclasses.asdict(config).items() if name not in SOUGHT}
+    found = dataclasses.asdict(source) | {"path": source.path.name}
+    values = asked | {f"source.{name}": value for name, value in found.items()}
+    return step_key("prepare", values, {"data": digest}, Path.cwd())
 
 
-def locate(config: PrepareConfig) -> tuple[Source, str]:
-    """Find the data and its digest."""
+SOUGHT = ("data", "dataset", "target", "smiles", "name", "split", "processes")
+"""What only says how to find the source, which counts itself, or how fast to read it."""
+
+
+@contextlib.contextmanager
+def located(config: PrepareConfig) -> Iterator[tuple[Source, str]]:
+    """Find the data and its digest; tables that the user's own function fills stay as they are until the end."""
     from pipeline.table import file_digest
+    from pipeline.workfolder import hold
 
-    source = find_source(config, Path.cwd(), Path(".graphline") / "dataset")
-    return source, file_digest(source.path)
+    tables = Path(".graphline") / "dataset"
+    with hold(tables / folder_name(config.dataset), say) if config.dataset else contextlib.nullcontext():
+        source = find_source(config, Path.cwd(), tables)
+        yield source, file_digest(source.path)
 
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(PrepareConfig, argv, prog="prepare")
-    source, digest = locate(config)
+    with located(config) as (source, digest):
+        prepare(config, source, digest)
+
+
+def prepare(config: PrepareConfig, source: Source, digest: str) -> None:
+    """Make the store of a source in a run of its own."""
     key = key_of(config, source, digest)
     from pipeline.dataset import build_store, quarantine_path
-    from pipeline.tracking import KEY, NAME, WORK, start_step
+    from pipeline.table import file_digest
+    from pipeline.tracking import NAME, WORK, start_step
 
     folder = WORK / "stores" / key
     say(f"prepare: {source.path} → model '{source.name}'")
     with start_step("prepare", name=source.name) as step:
+        step.hold(folder)
         step.log_params(dataclasses.asdict(config))
-        step.set_tags({KEY: key, NAME: source.name})
+        step.set_tags({NAME: source.name})
+        step.log_key(key)
         from tqdm import tqdm
 
         with tqdm(unit=" rows", desc="prepare", leave=False, disable=None) as bar:
             store = build_store(config, source, folder, digest, bar.update)
+        if file_digest(source.path) != digest:
+            raise DataError(f"{source.path}: was changed while it was read; run again when it is whole.")
         report = store.manifest["source"]
         for line in describe(store, report):
             say(f"  {line}")

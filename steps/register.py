@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.cache import step_key
+from pipeline.cache import StepKey, step_key
 from pipeline.errors import ConfigError
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 
 @dataclass(frozen=True)
@@ -26,24 +31,26 @@ class RegisterConfig:
             raise ConfigError("register needs the run it registers; pass evaluate_run=RUN_ID.")
 
 
-def key_of(bundle_digest: str, name: str) -> str:
+def key_of(bundle_digest: str, name: str) -> StepKey:
     """The key of this step: the same bundle is registered once."""
-    return step_key("register", {"name": name}, [bundle_digest], Path.cwd())
+    return step_key("register", {"name": name}, {"bundle": bundle_digest}, Path.cwd())
 
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(RegisterConfig, argv, prog="register")
     from pipeline.registry import candidates_of, register_candidate
-    from pipeline.tracking import KEY, NAME, find_run, start_step, user
+    from pipeline.tracking import NAME, find_run, start_step, user
 
     with start_step("register") as step:
         evaluated = find_run(str(config.evaluate_run), "evaluate")
         tags = evaluated.data.tags
         name, digest = tags[NAME], tags["graphline.digest"]
-        step.set_tags({KEY: key_of(digest, name), NAME: name, "mlflow.runName": f"register {name}"})
+        step.set_tags({NAME: name, "mlflow.runName": f"register {name}"})
+        step.log_key(key_of(digest, name))
         description = step.client.download_artifacts(evaluated.info.run_id, "card/card.md")
         author = user()
-        version = register_candidate(
+        again = find_registered(step.client, candidates_of(name), evaluated.info.run_id, digest)
+        version = again or register_candidate(
             name,
             evaluated.info.run_id,
             f"{evaluated.info.artifact_uri}/bundle",
@@ -60,6 +67,17 @@ def main(argv: Sequence[str]) -> None:
         step.set_tags({"graphline.version": version.version})
         say(f"register: {candidates_of(name)} version {version.version}, sha256 {digest[:12]}, alias challenger")
         step.finish(f"{candidates_of(name)}/{version.version}")
+
+
+def find_registered(client: MlflowClient, candidates: str, run_id: str, digest: str) -> ModelVersion | None:
+    """The version that a `register` made which was killed before it could say so; it is the challenger then."""
+    from pipeline.registry import CHALLENGER, DIGEST
+
+    there = client.search_model_versions(f"name = '{candidates}' AND run_id = '{run_id}'")
+    version = next((version for version in there if version.tags.get(DIGEST) == digest), None)
+    if version:
+        client.set_registered_model_alias(candidates, CHALLENGER, version.version)
+    return version
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cache import step_key
+from pipeline.cache import StepKey, step_key
 from pipeline.machine import disk_use, environment, human_size, installed
 from pipeline.trainconfig import TrainConfig
 from steps.cli.arguments import build, build_parser, flags_of, flat_names, read_config
@@ -85,20 +85,36 @@ def _whole_numbers(trainer: dict[str, Any], flags: dict[str, str], file: dict[st
     }
 
 
-def key_of(arguments: TrainArguments, store_digest: str) -> str:
-    """The key of this step: resuming does not change the result."""
+def key_of(arguments: TrainArguments, store_digest: str) -> StepKey:
+    """The key of this step: resuming does not change the result, the code of own networks and callbacks does."""
     values = arguments.config.to_dict() | {"trainer": arguments.trainer}
-    return step_key("train", values, [store_digest], Path.cwd())
+    own = [path.rpartition(".")[0] for path in class_paths(values)]
+    return step_key("train", values, {"store": store_digest}, Path.cwd(), also=own)
 
 
-def open_prepared(prepared: Run) -> Store:
-    """Open the store of a finished `prepare` run: the local copy, or else the run's artifact."""
-    from pipeline.store import open_store
+def class_paths(values: Any) -> list[str]:
+    """Every `class_path` in nested settings."""
+    if isinstance(values, Mapping):
+        here = [values["class_path"]] if isinstance(values.get("class_path"), str) else []
+        return here + [path for value in values.values() for path in class_paths(value)]
+    return [path for value in values for path in class_paths(value)] if isinstance(values, list | tuple) else []
+
+
+def fetch_store(prepared: Run) -> Path:
+    """The store of a finished `prepare` run, checked: the local copy, or else the run's artifact."""
+    from pipeline.manifest import check_store
     from pipeline.tracking import COMPLETE, KEY, WORK, fetch_folder
 
     tags = prepared.data.tags
     folder = WORK / "stores" / tags[KEY]
-    return open_store(fetch_folder(prepared, "store", folder, lambda path: open_store(path).digest, tags[COMPLETE]))
+    return fetch_folder(prepared, "store", folder, lambda path: str(check_store(path)["digest"]), tags[COMPLETE])
+
+
+def open_prepared(prepared: Run) -> Store:
+    """Open the store of a finished `prepare` run."""
+    from pipeline.store import open_store
+
+    return open_store(fetch_store(prepared))
 
 
 JOIN = "GRAPHLINE_JOIN"
@@ -110,15 +126,17 @@ def main(argv: Sequence[str]) -> None:
     if JOIN in os.environ:
         join(arguments)
         return
-    from pipeline.tracking import COMPLETE, KEY, NAME, WORK, find_newest, find_run, start_step
-    from pipeline.training import checkpoint_digest
+    from pipeline.checkpoints import check_checkpoints
+    from pipeline.tracking import COMPLETE, NAME, WORK, find_newest, find_run, start_step
 
     with start_step("train") as step:
         prepared = find_run(arguments.prepare_run or find_newest("prepare", step.experiment_id), "prepare")
         tags = prepared.data.tags
         key = key_of(arguments, tags[COMPLETE])
         folder = WORK / "checkpoints" / key
-        step.set_tags({KEY: key, NAME: tags[NAME], "mlflow.runName": f"train {tags[NAME]}"})
+        step.hold(folder)
+        step.set_tags({NAME: tags[NAME], "mlflow.runName": f"train {tags[NAME]}"})
+        step.log_key(key)
         step.set_tags({"graphline.prepare_run": prepared.info.run_id})
         step.log_params(arguments.config.to_dict() | {f"trainer.{k}": v for k, v in arguments.trainer.items()})
         store = open_prepared(prepared)
@@ -133,7 +151,7 @@ def main(argv: Sequence[str]) -> None:
         for best in sorted(folder.glob("member-*/best.ckpt")):
             step.log_file(best, f"training/{best.parent.name}")
         say(f"  checkpoints {folder}, {human_size(disk_use(folder))}")
-        step.finish(checkpoint_digest(folder))
+        step.finish(check_checkpoints(folder))
 
 
 def fit(step: StepRun, store: Store, arguments: TrainArguments, folder: Path) -> TrainReport:
@@ -146,10 +164,16 @@ def fit(step: StepRun, store: Store, arguments: TrainArguments, folder: Path) ->
 
     from pipeline.training import train
 
+    class RunLogger(MLFlowLogger):  # type: ignore[misc]
+        """Leaves the end of the run to the step: Lightning's says FINISHED as soon as `fit` ends."""
+
+        def finalize(self, status: str = "success") -> None:
+            pass
+
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     step.set_tags({f"graphline.environment.{name}": value for name, value in environment().items()})
     step.log_text(installed(), "environment.txt")
-    logger = MLFlowLogger(tracking_uri=mlflow.get_tracking_uri(), run_id=step.run_id)
+    logger = RunLogger(tracking_uri=mlflow.get_tracking_uri(), run_id=step.run_id)
     options = arguments.trainer
     if sys.stderr.isatty():  # in a log file a bar is only noise
         options = {"enable_progress_bar": True, "callbacks": [TQDMProgressBar(refresh_rate=20)]} | options

@@ -33,6 +33,7 @@ from tests.conftest import ROOT
         (["--description", "y:a=b, c: d"], "prepare", ["--description=y:a=b, c: d"]),
         (["--target", ""], "prepare", ["--target="]),
         (["--target"], "prepare", ["--target"]),
+        (["--explain", "true"], "main", ["--explain=true"]),
     ],
 )
 def test_a_parameter_goes_to_the_step_that_declares_it(argv, step, want):
@@ -43,7 +44,12 @@ def test_a_parameter_goes_to_the_step_that_declares_it(argv, step, want):
 
 def test_parameters_of_all_steps_come_mixed():
     mine = route(["--seed", "3", "--data=a.csv", "--resamples", "5", "--seed", "4"])
-    assert mine == {"prepare": ["--data=a.csv"], "train": ["--seed=3", "--seed=4"], "evaluate": ["--resamples=5"]}
+    assert mine == {
+        "prepare": ["--data=a.csv"],
+        "train": ["--seed=3", "--seed=4"],
+        "evaluate": ["--resamples=5"],
+        "main": [],
+    }
     assert parse(mine["train"]).config.seed == 4
 
 

@@ -12,6 +12,7 @@ from pipeline.trainconfig import TrainConfig
 from pipeline.verdict import EvaluateConfig
 from steps.audit import AuditConfig
 from steps.cli.arguments import flat_names
+from steps.cli.mainconfig import MainConfig
 from steps.evidence import EvidenceConfig
 from steps.grant import GrantConfig
 from steps.predict import PredictConfig
@@ -20,10 +21,11 @@ from steps.register import RegisterConfig
 from steps.reject import RejectConfig
 from steps.retire import RetireConfig
 from steps.rollback import RollbackConfig
+from steps.verify import VerifyConfig
 from tests.conftest import ROOT
 
 CONFIGS = {
-    "main": (PrepareConfig, TrainConfig, EvaluateConfig),
+    "main": (PrepareConfig, TrainConfig, EvaluateConfig, MainConfig),
     "prepare": (PrepareConfig,),
     "train": (TrainConfig,),
     "evaluate": (EvaluateConfig,),
@@ -36,6 +38,7 @@ CONFIGS = {
     "audit": (AuditConfig,),
     "evidence": (EvidenceConfig,),
     "grant": (GrantConfig,),
+    "verify": (VerifyConfig,),
 }
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 

@@ -1,13 +1,16 @@
-"""How every step ends: one line and exit code 2 for what a user can mend, 130 for Ctrl-C, a traceback for our bugs."""
+"""How every step ends: one line and code 2 for what a user can mend, 130 when stopped, a traceback for our bugs."""
 
 from __future__ import annotations
 
 import gc
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the first import of mlflow
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -21,6 +24,8 @@ def run(step: Callable[[Sequence[str]], None]) -> None:
     warnings.filterwarnings("ignore")  # of other people's packages; our tests turn ours into errors
     # What an import makes stays: to search MLflow's modules for garbage while they load is a fifth of a start.
     gc.set_threshold(50_000, 20, 20)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         step(sys.argv[1:])
     except PipelineError as error:
@@ -57,6 +62,16 @@ def _refusal(text: str) -> str:
         f"{f' ({page[0]})' if page else ''}. Authors write candidates, reviewers releases; "
         "an administrator gives rights with `python -m steps.grant`."
     )
+
+
+_stopped = threading.Event()
+
+
+def _stop(number: int, frame: Any) -> None:
+    """Stop at Ctrl-C, and alike when told to terminate; once: `mlflow run` passes on what the terminal has sent."""
+    if not _stopped.is_set():
+        _stopped.set()
+        raise KeyboardInterrupt
 
 
 def end(line: str, code: int) -> None:
