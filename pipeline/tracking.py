@@ -149,11 +149,12 @@ SQLITE = "sqlite:///"
 
 
 def tidy_up(run: StepRun) -> None:
-    """Remove what killed processes left, and end their runs."""
-    sweep(WORK)
-    local = mlflow.get_tracking_uri().startswith(SQLITE)
-    for line in close_orphans(run.client, run.experiment_id, COMPLETE, local):
-        say(line)
+    """Remove what killed processes left, and end their runs; where that is not permitted, it stays."""
+    with suppress(OSError, MlflowException):
+        sweep(WORK)
+        local = mlflow.get_tracking_uri().startswith(SQLITE)
+        for line in close_orphans(run.client, run.experiment_id, COMPLETE, local):
+            say(line)
 
 
 def say(line: str) -> None:
