@@ -45,13 +45,13 @@ def claim(work: Path, name: str, say: Say) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(path: Path, say: Say, busy: str) -> Iterator[None]:
-    """Hold a lock file; say once why one must wait."""
+    """Hold a lock file; say once why one must wait, if that takes more than a moment."""
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=1)
     except Timeout:
         say(f"{busy}; waiting for it")
         lock.acquire()
