@@ -141,7 +141,7 @@ def _fetch(run: Run, artifact: str, folder: Path) -> None:
     parent, _, name = artifact.rpartition("/")
     if artifact in {file.path for file in MlflowClient().list_artifacts(run.info.run_id, parent or None)}:
         with tempfile.TemporaryDirectory() as temporary:
-            shutil.move(fetch_files(run, [artifact], Path(temporary)) / name, folder / name)
+            shutil.move(fetch_files(run, [artifact], Path(temporary)) / artifact, folder / name)
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -323,11 +323,12 @@ def fetch_files(run: Run, names: Sequence[str], folder: Path) -> Path:
     Raises:
         RegistryError: if one is missing.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for name in names:
+        place = (folder / name).parent
+        place.mkdir(parents=True, exist_ok=True)
         try:
             # By URI: by run, MLflow first asks the server for logged models of that name.
-            mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/{name}", dst_path=str(folder))
+            mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/{name}", dst_path=str(place))
         except (MlflowException, OSError):
             raise RegistryError(f"run {run.info.run_id}: its artifact {name} is missing") from None
     return folder

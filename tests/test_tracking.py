@@ -305,3 +305,15 @@ class TestFolders:
         assert (folder / "verdict.json").read_text() == "{}"
         with pytest.raises(RegistryError, match=r"its artifact nowhere\.json is missing"):
             fetch_files(run, ("verdict.json", "nowhere.json"), tmp_path / "files")
+
+
+def test_files_keep_their_folders(tracking, tmp_path):
+    with start_step("evaluate") as step:
+        step.log_text("page", "card/card.html")
+        step.log_text("{}", "verdict.json")
+    run = mlflow.MlflowClient().get_run(step.run_id)
+    got = fetch_files(run, ("card/card.html", "verdict.json"), tmp_path / "logged")
+    assert sorted(str(path.relative_to(got)) for path in got.rglob("*") if path.is_file()) == [
+        "card/card.html",
+        "verdict.json",
+    ]
