@@ -40,6 +40,14 @@ class Interval(NamedTuple):
     hi: float
 
 
+class Pair(NamedTuple):
+    """One metric of two models on the same rows; `difference` is challenger − champion on the same resamples."""
+
+    challenger: Interval
+    champion: Interval
+    difference: Interval
+
+
 def to_trained_scale(target: Target, values: ArrayLike) -> Array:
     """Turn answers in original units into the scale of the labels, where metrics are taken.
 
@@ -121,18 +129,76 @@ def score_target(
     labels, answers = _labelled(y, answer, name=target.name, width=width)
     if len(labels) == 0:
         return {}
-    statistics = _statistics(target, labels, answers, DEFAULT_THRESHOLD if threshold is None else threshold)
-    point = statistics(np.ones((1, len(labels))))
-    defined = {name: float(value[0]) for name, value in point.items() if np.isfinite(value[0])}
-    cells = len(labels) * (target.width if target.kind == "multiclass" else 1)
-    draws = _bootstrap(statistics, len(labels), min(resamples, max(_MIN_RESAMPLES, _CELLS // cells)), seed, cells)
-    scores = {}
-    for name in METRICS[target.kind]:
-        if name in defined:
+    statistics = _statistics(target, labels, answers, threshold)
+    return _intervals(statistics, len(labels), resamples, seed, target.width)
+
+
+def compare_target(
+    target: Target,
+    y: ArrayLike,
+    challenger: ArrayLike,
+    champion: ArrayLike,
+    *,
+    thresholds: tuple[float | None, float | None] = (None, None),
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Pair]:
+    """Score two models on the same rows and the same resamples; equal answers differ by exactly 0.
+
+    Args:
+        y, challenger, champion: as for `score_target`.
+        thresholds: of the challenger and of the champion.
+
+    Returns:
+        The metrics that are defined for both.
+
+    Raises:
+        ShapeError, DataError: as `score_target`.
+
+    Source: the paired bootstrap, Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 8.
+    """
+    width = (target.width,) if target.kind == "multiclass" else ()
+    labels, first = _labelled(y, challenger, name=target.name, width=width)
+    _, second = _labelled(y, champion, name=target.name, width=width)
+    if len(labels) == 0:
+        return {}
+    mine = _statistics(target, labels, first, thresholds[0])
+    theirs = _statistics(target, labels, second, thresholds[1])
+
+    def statistics(w: Array) -> dict[str, Array]:
+        a, b = mine(w), theirs(w)
+        columns = {name: (a[name], b[name], a[name] - b[name]) for name in METRICS[target.kind]}
+        return {f"{name} {k}": values for name, three in columns.items() for k, values in enumerate(three)}
+
+    found = _intervals(statistics, len(labels), resamples, seed, 2 * target.width)
+    return {
+        name: Pair(*(found[f"{name} {k}"] for k in range(3))) for name in METRICS[target.kind] if f"{name} 2" in found
+    }
+
+
+def compare_losses(challenger: Array, champion: Array, *, root: bool, resamples: int = 1000, seed: int = 0) -> Pair:
+    """Compare mean losses of the same rows, (n,) each; `root`: the root of the mean of squares, such as RMSE."""
+    both = np.stack([challenger, champion], axis=1)
+
+    def statistics(w: Array) -> dict[str, Array]:
+        mean = w @ both / len(both)  # (B, 2)
+        a, b = (np.sqrt(mean) if root else mean).T
+        return {"challenger": a, "champion": b, "difference": a - b}
+
+    return Pair(**_intervals(statistics, len(both), resamples, seed, 2))
+
+
+def _intervals(statistics: Statistics, n: int, resamples: int, seed: int, width: int) -> dict[str, Interval]:
+    """The value of every defined metric on n rows, with its interval; `width`: columns of answers."""
+    point = statistics(np.ones((1, n)))
+    draws = _bootstrap(statistics, n, min(resamples, max(_MIN_RESAMPLES, _CELLS // (n * width))), seed, n * width)
+    intervals = {}
+    for name, value in point.items():
+        if np.isfinite(value[0]):
             usable = draws[name][np.isfinite(draws[name])]
-            lo, hi = np.percentile(usable, (2.5, 97.5)) if len(usable) else (defined[name], defined[name])
-            scores[name] = Interval(defined[name], float(lo), float(hi))
-    return scores
+            lo, hi = np.percentile(usable, (2.5, 97.5)) if len(usable) else (value[0], value[0])
+            intervals[name] = Interval(float(value[0]), float(lo), float(hi))
+    return intervals
 
 
 def _labelled(y: ArrayLike, answer: ArrayLike, *, name: str = "", width: tuple[int, ...] = ()) -> tuple[Array, Array]:
@@ -168,11 +234,11 @@ def _bootstrap(statistics: Statistics, n: int, resamples: int, seed: int, cells:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _statistics(target: Target, y: Array, answer: Array, threshold: float) -> Statistics:
+def _statistics(target: Target, y: Array, answer: Array, threshold: float | None) -> Statistics:
     if target.kind == "regression":
         return _regression(y, answer)
     if target.kind == "binary":
-        return _binary(y == 1, answer, threshold)
+        return _binary(y == 1, answer, DEFAULT_THRESHOLD if threshold is None else threshold)
     return _multiclass(y.astype(np.int64), answer)
 
 

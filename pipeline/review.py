@@ -25,6 +25,7 @@ from pipeline.decisionlog import append, log_of, mark_done, read_log, versions_o
 from pipeline.errors import BundleError, LateError, RegistryError
 from pipeline.evaluation import judge_again
 from pipeline.evidence import keep_evidence
+from pipeline.gate import read_gate
 from pipeline.history import Entry, History, Record, format_moment
 from pipeline.registry import (
     AUTHOR,
@@ -42,7 +43,7 @@ from pipeline.registry import (
 from pipeline.releases import DECISION, HEAD, aliases_of, copy_release, drop_leftovers, point_aliases
 from pipeline.signing import Signer
 from pipeline.tracking import fetch_files, find_run
-from pipeline.verdict import Verdict, read_gate
+from pipeline.verdict import Verdict
 from pipeline.verify import line_hash
 
 

@@ -1,7 +1,4 @@
-"""Thresholds against metrics: is a model good enough to be released, and is there something simpler that is better?
-
-The file `gate.yaml` says at its top how rules are written; `check_gate` is that grammar in code.
-"""
+"""Thresholds against metrics: is a model good enough to be released, and is there something simpler that is better?"""
 
 from __future__ import annotations
 
@@ -9,16 +6,11 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
-from pipeline.errors import ConfigError
+from pipeline.gate import COSTS, check_gate
 
-METRICS: dict[str, tuple[str, ...]] = {
-    "regression": ("rmse", "mae", "r2", "spearman"),
-    "binary": ("roc_auc", "prc_auc", "accuracy", "f1", "mcc", "brier"),
-    "multiclass": ("roc_auc", "accuracy", "f1", "mcc", "log_loss"),
-}
 LOWER_IS_BETTER = {"rmse", "mae", "brier", "log_loss"}
 HEADLINE = {"regression": ("rmse",), "binary": ("roc_auc", "brier"), "multiclass": ("roc_auc", "log_loss")}
 """Per kind: the metric by which network and baselines are compared in the headline; the first that all have."""
@@ -36,28 +28,22 @@ TITLES = {
     "brier": "Brier score",
     "log_loss": "log loss",
 }
-RULE_KEYS = ("min", "max", "baseline", "better_by")
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
-    """How a model is judged.
+class Rival:
+    """The present champion, as far as a verdict needs it.
 
     Attributes:
-        train_run: run whose networks are judged; default: the newest finished one.
-        gate: file of thresholds.
-        resamples: of the bootstrap intervals.
+        version: of the released model.
+        refusal: why the two cannot be compared, or None.
     """
 
-    train_run: str | None = None
-    gate: str = "gate.yaml"
-    resamples: int = 1000
+    version: str
+    refusal: str | None = None
 
-    def __post_init__(self) -> None:
-        if self.resamples < 1:
-            raise ConfigError(f"resamples={self.resamples}: expected a whole number of at least 1.")
-        if not Path(self.gate).is_file():
-            raise ConfigError(f"gate={self.gate}: no file at {Path(self.gate).absolute()}; pass gate=FILE.")
+    def __str__(self) -> str:
+        return f"champion version {self.version}"
 
 
 @dataclass(frozen=True)
@@ -107,54 +93,24 @@ class Verdict:
         return cls(values["passed"], values["headline"], checks, tuple(values["baseline_wins"]))
 
 
-def read_gate(path: Path) -> dict[str, Any]:
-    """Read and check a gate file.
-
-    Raises:
-        ConfigError: if it is not there, is not YAML, or breaks the grammar.
-    """
-    import yaml
-
-    try:
-        gate = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path.absolute()}: cannot be read ({error.strerror}). Pass gate= the path of it.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = " ".join(str(error).split())
-        raise ConfigError(f"{path.absolute()}: is not YAML ({where}). Mend it.") from None
-    try:
-        check_gate(gate)
-    except ConfigError as error:
-        raise ConfigError(f"{path.absolute()}: {error}") from None
-    return dict(gate)
-
-
-def check_gate(gate: object) -> None:
-    """Refuse a gate that breaks the grammar.
-
-    Raises:
-        ConfigError: naming the place, what stands there, and what may.
-    """
-    rules = _mapping(gate, "gate", (*METRICS, "targets"))
-    for kind, metrics in METRICS.items():
-        _check_metrics(rules.get(kind) or {}, kind, metrics)
-    every = tuple(dict.fromkeys(name for metrics in METRICS.values() for name in metrics))
-    for target, own in _mapping(rules.get("targets") or {}, "targets", None).items():
-        _check_metrics(own or {}, f"targets.{target}", every)
-
-
-def judge(metrics: Mapping[str, float], gate: Mapping[str, object], kinds: Mapping[str, str] | None = None) -> Verdict:
+def judge(
+    metrics: Mapping[str, float],
+    gate: Mapping[str, object],
+    kinds: Mapping[str, str] | None = None,
+    rival: Rival | None = None,
+) -> Verdict:
     """Hold metrics against a gate.
 
     Args:
-        metrics: `test/<target>/<metric>`, `baseline/<kind>/<target>/<metric>`, and their `_lo` and `_hi`.
+        metrics: `test/<target>/<metric>`, `baseline/<kind>/<target>/<metric>`, and their `_lo` and `_hi`; against a
+            champion also `champion/…` and `difference/<target>/<metric>`; `cost/model/<cost>`, `cost/champion/<cost>`.
         gate: as `gate.yaml` has it.
         kinds: target, as in the metrics' names, -> `regression`, `binary` or `multiclass`. A target without any metric
             then fails instead of being overlooked; None reads targets and kinds off the metrics.
 
     Returns:
-        A verdict that fails when a check fails, when a metric that a rule needs is missing, or when a target has no
-        rule at all.
+        A verdict that fails when a check fails, when a metric that a rule needs is missing, when a target has no
+        rule at all, or when model and champion cannot be compared. Without a champion the rules about it pass.
 
     Raises:
         ConfigError: if the gate breaks the grammar.
@@ -162,58 +118,37 @@ def judge(metrics: Mapping[str, float], gate: Mapping[str, object], kinds: Mappi
     check_gate(gate)
     kinds = _kinds(metrics) if kinds is None else kinds
     checks: list[Check] = []
+    if rival and rival.refusal:
+        checks.append(Check("champion", None, None, False, rival.refusal))
+    rules = [(target, *rule) for target, kind in kinds.items() for rule in _rules(gate, target, kind)]
+    asked = sum(rule.get("champion") == "interval" for _, _, rule in rules)
     for target, kind in kinds.items():
-        own = [check for metric, rule in _rules(gate, target, kind) for check in _check(metrics, target, metric, rule)]
+        mine = [(metric, rule) for name, metric, rule in rules if name == target]
+        own = [check for metric, rule in mine for check in _check(metrics, target, metric, rule, rival, asked)]
         nothing = f"{target}: no rule of the gate is for this {kind} target, and what is not checked does not pass"
         checks.extend(own or [Check(f"test/{target}", None, None, False, nothing)])
+    for name, rule in (gate.get("cost") or {}).items():  # type: ignore[attr-defined] # checked above
+        checks.extend(_check_cost(metrics, name, rule, rival))
     if not kinds:
         checks.append(Check("test", None, None, False, "there are no test metrics"))
     passed = all(check.passed for check in checks)
     wins = [win for target, kind in kinds.items() if (win := _baseline_win(metrics, target, kind))]
+    return Verdict(passed, _headline(metrics, kinds, rival, checks, wins), tuple(checks), tuple(wins))
+
+
+def _headline(
+    metrics: Mapping[str, float], kinds: Mapping[str, str], rival: Rival | None, checks: list[Check], wins: list[str]
+) -> str:
+    if rival and rival.refusal:
+        return f"Failed: {rival.refusal}."
     failed = [check.reason for check in checks if not check.passed]
-    if passed:
-        outcome = f"Passed: {_summary(metrics, kinds)}" if not wins else f"Passed all {len(checks)} checks."
-    else:
+    if failed:
         outcome = f"Failed {len(failed)} of {len(checks)} checks: {failed[0]}" + ("; …" if failed[1:] else ".")
-    lead = [*wins[:1]]
+    else:
+        outcome = f"Passed all {len(checks)} checks." if wins else f"Passed: {_summary(metrics, kinds, rival)}"
     if len(wins) > 1:
-        lead = [f"Baselines are better than the network on {len(wins)} of {len(kinds)} targets. {wins[0]}"]
-    return Verdict(passed, " ".join([*lead, outcome]), tuple(checks), tuple(wins))
-
-
-def _mapping(value: object, where: str, keys: tuple[str, ...] | None) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{where} is {value!r}; a mapping was expected, such as `{(keys or ('name',))[0]}: …`.")
-    unknown = [key for key in value if keys is not None and key not in keys]
-    if unknown:
-        raise ConfigError(f"{where} has the unknown key '{unknown[0]}'; there are {', '.join(keys or ())}.")
-    return value
-
-
-def _check_metrics(value: object, where: str, names: tuple[str, ...]) -> None:
-    allowed = tuple(name + end for end in ("", "_lo", "_hi") for name in names)
-    if not isinstance(value, Mapping) or any(name not in allowed for name in value):
-        unknown = f" '{next(name for name in value if name not in allowed)}'" if isinstance(value, Mapping) else ""
-        raise ConfigError(f"{where}:{unknown} is not a metric; there are {', '.join(names)}, each also with _lo, _hi.")
-    for name, rules in value.items():
-        for rule in rules if isinstance(rules, list) else [rules]:
-            _check_rule(rule, f"{where}.{name}")
-
-
-def _check_rule(rule: object, where: str) -> None:
-    if rule is None:  # takes the rule of the kind away
-        return
-    rule = _mapping(rule, where, RULE_KEYS)
-    for key in ("min", "max", "better_by"):
-        value = rule.get(key, 0)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ConfigError(f"{where}.{key} is {value!r}; a number was expected.")
-    if not isinstance(rule.get("baseline", ""), str):
-        raise ConfigError(f"{where}.baseline is {rule['baseline']!r}; mean, majority or forest was expected.")
-    if not {"min", "max", "baseline"} & set(rule):
-        raise ConfigError(f"{where} says nothing to hold the metric against; give min, max or baseline.")
-    if "better_by" in rule and "baseline" not in rule:
-        raise ConfigError(f"{where}.better_by needs a baseline beside it: mean, majority or forest.")
+        return f"Baselines are better than the network on {len(wins)} of {len(kinds)} targets. {wins[0]} {outcome}"
+    return " ".join([*wins, outcome])
 
 
 def _kinds(metrics: Mapping[str, float]) -> dict[str, str]:
@@ -232,7 +167,9 @@ def _rules(gate: Mapping[str, Any], target: str, kind: str) -> Iterator[tuple[st
                 yield metric, rule
 
 
-def _check(metrics: Mapping[str, float], target: str, metric: str, rule: Mapping[str, Any]) -> Iterator[Check]:
+def _check(
+    metrics: Mapping[str, float], target: str, metric: str, rule: Mapping[str, Any], rival: Rival | None, asked: int
+) -> Iterator[Check]:
     name = f"test/{target}/{metric}"
     value = _number(metrics, name)
     title = f"{_title(metric)} on {target}"
@@ -252,6 +189,58 @@ def _check(metrics: Mapping[str, float], target: str, metric: str, rule: Mapping
         lower = _is_lower_better(metric)
         than = f"the {kind} baseline's {other:.3g}" + (f" by a margin of {by:g}" if by else "")
         yield _compare(name, title, value, other - by if lower else other + by, lower=lower, than=than)
+    if "champion" in rule:
+        yield from _check_champion(metrics, target, metric, rule["champion"], rival, asked)
+
+
+def _check_champion(
+    metrics: Mapping[str, float], target: str, metric: str, allowed: float | str, rival: Rival | None, asked: int
+) -> Iterator[Check]:
+    """Not worse than the champion by more than a margin, in the metric's own unit.
+
+    The margin `interval` is half the width of the paired 95 % interval: less may be chance. Where it is asked several
+    times, one or the other would exceed it by chance; it grows so that all together do not (Bonferroni).
+    """
+    name, title = f"difference/{target}/{metric}", f"{_title(metric)} on {target}"
+    if rival is None:
+        yield Check(name, None, None, True, f"{title}: there is no champion yet to be held against")
+    if rival is None or rival.refusal:
+        return
+    value, lo, hi = (_number(metrics, name + end) for end in ("", "_lo", "_hi"))
+    if value is None or lo is None or hi is None:
+        yield Check(name, None, None, False, f"{title} has no value of {rival} to be held against")
+        return
+    if allowed == "interval":
+        quantile = NormalDist().inv_cdf
+        margin = (hi - lo) / 2 * quantile(1 - 0.025 / asked) / quantile(0.975)
+        origin = ", half the width of the paired interval"
+    else:
+        margin, origin = float(allowed), ""
+    sign = 1 if _is_lower_better(metric) else -1
+    reason = f"{title} is {_beside(metric, value, rival)}; {margin:.3g} worse is allowed{origin}"
+    yield Check(name, value, sign * margin, sign * value <= margin, reason)
+
+
+def _check_cost(
+    metrics: Mapping[str, float], cost: str, rule: Mapping[str, float], rival: Rival | None
+) -> Iterator[Check]:
+    name, title = f"cost/model/{cost}", COSTS[cost]
+    value, theirs = _number(metrics, name), _number(metrics, f"cost/champion/{cost}")
+    if "max" in rule and value is not None:
+        yield _compare(name, title, value, float(rule["max"]), lower=True, than="the most allowed")
+    elif "max" in rule:
+        yield Check(name, None, None, False, f"{title}: not measured")
+    if "times_champion" not in rule or (rival and rival.refusal):
+        return
+    times = float(rule["times_champion"])
+    if rival is None:
+        yield Check(name, value, None, True, f"{title}: there is no champion yet to be held against")
+    elif value is None or theirs is None:
+        yield Check(name, value, None, False, f"{title}: not measured beside {rival}")
+    else:
+        passed = value <= times * theirs
+        reason = f"{title}: {value:.3g} against {theirs:.3g} of {rival}; {times:g} times as much is allowed"
+        yield Check(name, value, times * theirs, passed, reason)
 
 
 def _compare(name: str, title: str, value: float, threshold: float, *, lower: bool, than: str) -> Check:
@@ -284,8 +273,8 @@ def _baselines(metrics: Mapping[str, float], target: str, metric: str) -> dict[s
     return {name: value for name, value in found.items() if value is not None and "/" not in name}
 
 
-def _summary(metrics: Mapping[str, float], kinds: Mapping[str, str]) -> str:
-    """The first target's headline metric with its interval, beside its best baseline."""
+def _summary(metrics: Mapping[str, float], kinds: Mapping[str, str], rival: Rival | None) -> str:
+    """The first target's headline metric with its interval, beside its best baseline and the champion."""
     target, kind = next(iter(kinds.items()))
     more = f" ({len(kinds) - 1} more targets)" if len(kinds) > 1 else ""
     for metric in HEADLINE.get(kind, ()):
@@ -298,6 +287,9 @@ def _summary(metrics: Mapping[str, float], kinds: Mapping[str, str]) -> str:
         sign = 1 if _is_lower_better(metric) else -1
         best = min(others, key=lambda name: sign * others[name], default=None)
         beside = f", the {best} baseline {others[best]:.3g}" if best else ""
+        difference = _number(metrics, f"difference/{target}/{metric}")
+        if difference is not None:
+            beside += f"; {_beside(metric, difference, rival)}"
         return f"{_title(metric)} {value:.3g}{interval} on {target}{beside}{more}."
     return f"all checks{more}."
 
@@ -314,6 +306,13 @@ def _apart(value: float, other: float) -> tuple[str, str]:
 def _number(metrics: Mapping[str, float], name: str) -> float | None:
     value = metrics.get(name)
     return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _beside(metric: str, difference: float, rival: Rival | None) -> str:
+    if difference == 0:
+        return f"equal to {rival}"
+    word = "worse" if (difference > 0) == _is_lower_better(metric) else "better"
+    return f"{abs(difference):.3g} {word} than {rival}"
 
 
 def _is_lower_better(metric: str) -> bool:

@@ -59,14 +59,17 @@ MAY_IMPORT = {
     ),
     **dict.fromkeys(("table", "kinds", "graphtable", "pygdata", "answerfile", "scoring", "evaluation"), "NP"),
     **dict.fromkeys(("molecule", "records", "descriptors", "featurize", "baselines", "drawing"), "NPR"),
-    **dict.fromkeys(("figures", "parts", "dataset", "pages"), "NPR"),
+    **dict.fromkeys(("figures", "parts", "dataset", "pages", "slices", "overlap", "challenge"), "NPR"),
     **dict.fromkeys(
         ("store", "storefiles", "loader", "colors", "onnxforms", "layers", "readouts", "losses", "network", "training"),
         "NT",
     ),
     "resuming": "T",
     **dict.fromkeys(("export", "parity"), "NTO"),
-    **dict.fromkeys(("tracking", "registry", "releases", "decisionlog", "evidence", "audit", "grants"), "M"),
+    **dict.fromkeys(
+        ("tracking", "registry", "releases", "decisionlog", "evidence", "audit", "champion", "grants"), "M"
+    ),
+    **dict.fromkeys(("opponent", "judging"), "NPRM"),
     "review": "MNP",
     "serving/deadline": "",
     "serving/session": "NO",

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
-from pipeline import verdict
+from pipeline import gate
 from pipeline.errors import DataError, ShapeError
-from pipeline.metrics import METRICS, choose_threshold, score_target, to_trained_scale
+from pipeline.metrics import METRICS, choose_threshold, compare_losses, compare_target, score_target, to_trained_scale
 from pipeline.schema import Target
 
 NUMBER = Target("logS", "regression")
@@ -203,7 +203,7 @@ def test_trained_scale():
 
 
 def test_names_are_those_of_the_gate():
-    assert METRICS == verdict.METRICS
+    assert METRICS == gate.METRICS
 
 
 @pytest.mark.slow
@@ -213,3 +213,64 @@ def test_large_test_sets_take_seconds():
     start = time.perf_counter()
     score_target(NUMBER, y, y + rng.normal(size=len(y)))
     assert time.perf_counter() - start < 30
+
+
+# --- two models on the same rows ----------------------------------------------------------------------------------
+
+
+def test_the_difference_by_hand():
+    """Two rows: each resample draws the first 0, 1 or 2 times, which are all there are."""
+    pair = compare_target(NUMBER, [0.0, 0.0], [1.0, 3.0], [2.0, 2.0], resamples=4000)["mae"]
+    assert (pair.challenger.value, pair.champion.value, pair.difference.value) == (2.0, 2.0, 0.0)
+    assert (pair.challenger.lo, pair.challenger.hi) == (1.0, 3.0)
+    assert (pair.champion.lo, pair.champion.hi) == (2.0, 2.0)
+    assert (pair.difference.lo, pair.difference.hi) == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize("target", [NUMBER, BINARY, CLASSES], ids=lambda target: target.kind)
+def test_a_model_differs_from_itself_by_exactly_nothing(target):
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=60) if target is NUMBER else rng.integers(0, target.width + (target is BINARY), 60) * 1.0
+    y[::7] = np.nan
+    answer = rng.dirichlet(np.ones(3), 60) if target is CLASSES else rng.random(60)
+    pairs = compare_target(target, y, answer, answer.copy(), resamples=200)
+    assert list(pairs) == list(METRICS[target.kind])
+    assert all(tuple(pair.difference) == (0.0, 0.0, 0.0) for pair in pairs.values())
+    alone = score_target(target, y, answer, resamples=200)
+    assert all(pair.challenger == pair.champion for pair in pairs.values())
+    assert {name: pair.challenger.value for name, pair in pairs.items()} == {
+        name: score.value for name, score in alone.items()
+    }
+
+
+def test_paired_intervals_are_those_of_scipy():
+    """scipy draws other resamples, so the ends differ a little; unpaired ones would be five times as wide."""
+    rng = np.random.default_rng(1)
+    y, noise = rng.normal(size=300), rng.normal(size=300)
+    first, second = y + noise + 0.05 * rng.normal(size=300), y + 1.02 * noise
+    pair = compare_target(NUMBER, y, first, second, resamples=4000)["rmse"].difference
+
+    def difference(y, a, b):
+        return np.sqrt(np.mean((a - y) ** 2)) - np.sqrt(np.mean((b - y) ** 2))
+
+    want = stats.bootstrap(
+        (y, first, second), difference, paired=True, vectorized=False, n_resamples=4000, method="percentile", rng=2
+    ).confidence_interval
+    width = want.high - want.low
+    assert pair.value == pytest.approx(difference(y, first, second))
+    assert (pair.lo, pair.hi) == pytest.approx((want.low, want.high), abs=0.06 * width)
+
+
+def test_each_model_is_called_at_its_own_threshold():
+    y, probability = [0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4]
+    accuracy = compare_target(BINARY, y, probability, probability, thresholds=(0.25, 0.5), **FEW)["accuracy"]
+    assert (accuracy.challenger.value, accuracy.champion.value) == (1.0, 0.5)
+
+
+def test_mean_losses_are_those_of_the_metric():
+    rng = np.random.default_rng(3)
+    y, first, second = rng.normal(size=(3, 50))
+    whole = compare_target(NUMBER, y, first, second, resamples=100)["rmse"]
+    part = compare_losses((first - y) ** 2, (second - y) ** 2, root=True, resamples=100)
+    for a, b in zip(whole, part, strict=True):
+        assert tuple(a) == pytest.approx(tuple(b))

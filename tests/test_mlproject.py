@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from pipeline.errors import ROW_CODES
+from pipeline.gate import EvaluateConfig
 from pipeline.source import PrepareConfig
 from pipeline.trainconfig import TrainConfig
-from pipeline.verdict import EvaluateConfig
 from steps.audit import AuditConfig
 from steps.cli.arguments import flat_names
 from steps.cli.mainconfig import MainConfig
