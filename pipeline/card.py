@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from pipeline.beside import comparison_blocks, cost_blocks
+from pipeline.comparison import Comparison
+from pipeline.gate import METRICS
 from pipeline.page import Html, build_page, bullets, facts, figures, heading, html, paragraph, sections, table
 from pipeline.schema import Schema, Target
-from pipeline.verdict import METRICS, TITLES, Verdict
+from pipeline.verdict import TITLES, Verdict
 
-MAX_MARKDOWN_TARGETS = 4
+CALIBRATION = ("Residuals", "Reliability")
+"""How the captions of figures begin that tell of calibration."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class CardInputs:
         figures: target -> caption -> SVG; `data_figures` and `training_figures`: caption -> SVG.
         worst: target -> its worst test rows, worst first.
         forest_note: how the baselines were made, in a sentence.
+        calibration: target -> name -> value.
+        comparison: with the champion; `drawings`: row -> SVG of the molecules in it.
     """
 
     name: str
@@ -87,6 +93,9 @@ class CardInputs:
     training_figures: Mapping[str, str] = field(default_factory=dict)
     worst: Mapping[str, Sequence[WorstCase]] = field(default_factory=dict)
     forest_note: str = ""
+    calibration: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    comparison: Comparison | None = None
+    drawings: Mapping[int, str | None] = field(default_factory=dict)
 
 
 def build_card(card: CardInputs) -> str:
@@ -102,8 +111,11 @@ def build_card(card: CardInputs) -> str:
     parts = {
         "What it predicts": _predictions(card),
         "How good it is": _quality(card, ids),
+        "Beside the champion": comparison_blocks(card.comparison, card.drawings, ids) if card.comparison else [],
+        "Calibration": _calibration(card, ids),
         "Worst cases": _worst(card, ids),
         "Where not to use it": [bullets(limits_of(card))],
+        "What an answer costs": cost_blocks(card.comparison.cost) if card.comparison else [],
         "Data": _data(card, ids),
         "Training": _if(card.training, facts(card.training, "Settings and outcome"))
         + _if(card.training_figures, figures(card.training_figures.items(), ids)),
@@ -125,27 +137,6 @@ def build_data_page(name: str, numbers: Mapping[str, Mapping[str, object]], draw
     top = [Html('<a class="skip" href="#content">Skip to the content</a>'), Html(f"<h1>Data: {html(name)}</h1>")]
     parts = {"Figures": _if(drawn, figures(drawn.items(), count(1))), "Numbers": tables}
     return build_page(f"Data: {name}", [*top, sections(parts)])
-
-
-def build_markdown(card: CardInputs) -> str:
-    """Build the short description for the registry's page: at most 25 lines, the verdict first."""
-    lines = [f"**{_md(card.verdict.headline)}**", ""]
-    targets = card.schema.targets[:MAX_MARKDOWN_TARGETS]
-    for target in targets:
-        lines.append(f"- Predicts {_md(describe_target(target))}")
-    if len(card.schema.targets) > len(targets):
-        lines.append(f"- and {len(card.schema.targets) - len(targets)} more targets; see the card")
-    lines += ["", "| test metric | model | 95 % interval | best baseline |", "|---|---|---|---|"]
-    for target in targets:
-        for metric in METRICS[target.kind][: 2 if len(targets) > 1 else 4]:
-            value = card.metrics.get(f"test/{target.key}/{metric}")
-            if value is not None:
-                lines.append(
-                    f"| {_md(target.name)}: {TITLES[metric]} | {value:.3g} | {_interval(card, target, metric) or '–'} "
-                    f"| {_best_baseline(card, target, metric)} |"
-                )
-    facts_line = "; ".join(f"{_md(key)} {_md(value)}" for key, value in list(card.data.items())[:3])
-    return "\n".join([*lines, "", f"Data: {facts_line or 'see the card'}.", f"Made {_md(card.created)}."]) + "\n"
 
 
 def describe_target(target: Target) -> str:
@@ -189,6 +180,8 @@ def limits_of(card: CardInputs) -> list[str]:
     unit = [target.name for target in card.schema.targets if target.kind == "regression" and not target.unit]
     if unit:
         limits.append(f"Where a unit matters: none was stated for {', '.join(unit)}.")
+    if scope.known:
+        limits.append("Where a request holds something unknown, the answer says so in `warning`.")
     limits.append(
         "The intervals tell how far the test rows decide, not how well the model does on another kind of data."
     )
@@ -218,10 +211,9 @@ def _quality(card: CardInputs, ids: count[int]) -> list[Html]:
             caption += f"; on the trained scale ({'log10' if target.transform == 'log10' else '−log10 of mol/L'})"
         if target.name in card.thresholds:
             caption += f"; called positive from {card.thresholds[target.name]:.3g}, chosen on validation"
-        kinds = _baseline_kinds(card, target)
+        kinds = baseline_kinds(card, target)
         blocks.append(table(["Metric", "Model", *[f"Baseline: {kind}" for kind in kinds]], rows, caption))
-        drawn = card.figures.get(target.name, {})
-        blocks += _if(drawn, figures(((f"{caption}, {target.name}", svg) for caption, svg in drawn.items()), ids))
+        blocks += _figures(card, target.name, ids, calibration=False)
     if card.forest_note:
         blocks.append(paragraph(card.forest_note, "soft"))
     checks = [
@@ -244,7 +236,7 @@ def _quality(card: CardInputs, ids: count[int]) -> list[Html]:
 def _metric_row(card: CardInputs, target: Target, metric: str) -> list[str] | None:
     if f"test/{target.key}/{metric}" not in card.metrics:
         return None
-    places = ["test", *[f"baseline/{kind}" for kind in _baseline_kinds(card, target)]]
+    places = ["test", *[f"baseline/{kind}" for kind in baseline_kinds(card, target)]]
     better = "↓" if metric in ("rmse", "mae", "brier", "log_loss") else "↑"
     cells = []
     for place in places:
@@ -260,19 +252,30 @@ def _interval(card: CardInputs, target: Target, metric: str, place: str = "test"
     return "" if lo is None or hi is None else f"[{lo:.3f}, {hi:.3f}]"
 
 
-def _baseline_kinds(card: CardInputs, target: Target) -> list[str]:
+def baseline_kinds(card: CardInputs, target: Target) -> list[str]:
     ends = tuple(f"/{target.key}/{metric}" for metric in METRICS[target.kind])
     names = [name.split("/")[1] for name in card.metrics if name.startswith("baseline/") and name.endswith(ends)]
     return list(dict.fromkeys(names))
 
 
-def _best_baseline(card: CardInputs, target: Target, metric: str) -> str:
-    sign = 1 if metric in ("rmse", "mae", "brier", "log_loss") else -1
-    values = {
-        kind: card.metrics.get(f"baseline/{kind}/{target.key}/{metric}") for kind in _baseline_kinds(card, target)
-    }
-    ranked = sorted((sign * value, kind) for kind, value in values.items() if value is not None)
-    return f"{sign * ranked[0][0]:.3g} ({_md(ranked[0][1])})" if ranked else "–"
+def _calibration(card: CardInputs, ids: count[int]) -> list[Html]:
+    blocks = []
+    for target in card.schema.targets:
+        numbers = card.calibration.get(target.name, {})
+        scale = ", on the trained scale" if target.transform else ""
+        blocks += _if(numbers, facts(numbers, f"{target.name}, test side{scale}"))
+        blocks += _figures(card, target.name, ids, calibration=True)
+    return blocks
+
+
+def _figures(card: CardInputs, target: str, ids: count[int], *, calibration: bool) -> list[Html]:
+    """The figures of a target that tell of its calibration, or the others."""
+    drawn = [
+        (f"{caption}, {target}", svg)
+        for caption, svg in card.figures.get(target, {}).items()
+        if caption.startswith(CALIBRATION) is calibration
+    ]
+    return _if(drawn, figures(drawn, ids))
 
 
 def _worst(card: CardInputs, ids: count[int]) -> list[Html]:
@@ -314,11 +317,3 @@ def _if(there: object, block: Html) -> list[Html]:
 
 def _or_dash(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
-
-
-def _md(value: object) -> str:
-    """Text that means nothing to markdown, nor to the HTML in it."""
-    text = " ".join(str(value).split())
-    for sign in "\\`*_[]<>|#":
-        text = text.replace(sign, f"\\{sign}")
-    return text.replace("\\<", "&lt;").replace("\\>", "&gt;")

@@ -5,14 +5,15 @@ The prediction table holds one row a test graph, with columns
     <target>                     label in original units, or class name; empty when missing
     <target>.<who>               answer in original units, or probability of the positive class
     <target>.<who>=<class>       multi-class: probability of each class
-where <who> is one of `ANSWERERS`.  Metrics are computed from this table alone, so that a reviewer
-can compute them again.
+where <who> is one of `ANSWERERS`.  The champion's answers are empty in rows that are not compared. Metrics are computed
+from this table and `Facts` alone, so that a reviewer can compute them again.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +23,47 @@ from numpy.typing import NDArray
 
 from pipeline.columns import graph_columns
 from pipeline.errors import ExportError, PipelineError, RegistryError
-from pipeline.metrics import Interval, choose_threshold, score_target, to_trained_scale
+from pipeline.gate import check_gate
+from pipeline.metrics import Interval, Pair, choose_threshold, compare_target, score_target, to_trained_scale
 from pipeline.schema import ANSWERERS, Schema, Target
 from pipeline.split import SIDES, TEST, TRAIN
-from pipeline.verdict import Verdict, judge
+from pipeline.verdict import Rival, Verdict, judge
 
 if TYPE_CHECKING:
     from pipeline.store import Store
 
-MODEL = ANSWERERS[0]
+MODEL, CHAMPION = ANSWERERS[0], ANSWERERS[-1]
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a verdict rests on beside the prediction table; kept as `evaluation.json`.
+
+    Attributes:
+        thresholds: binary target -> probability from which the model calls it positive; `champion_thresholds` likewise.
+        resamples: of the bootstrap.
+        costs: `cost/model/<cost>` and `cost/champion/<cost>`.
+        rival: the champion, if there was one.
+    """
+
+    schema: Schema
+    thresholds: Mapping[str, float]
+    resamples: int
+    costs: Mapping[str, float]
+    rival: Rival | None = None
+    champion_thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        values = vars(self) | {"schema": self.schema.to_json(), "rival": self.rival and vars(self.rival)}
+        return json.dumps(values, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Facts:
+        values = json.loads(text)
+        rival = values["rival"] and Rival(**values["rival"])
+        return cls(**values | {"schema": Schema.from_json(values["schema"]), "rival": rival})
 
 
 def answer_columns(target: Target, who: str = "") -> list[str]:
@@ -41,8 +72,11 @@ def answer_columns(target: Target, who: str = "") -> list[str]:
     return [f"{stem}={name}" for name in target.classes] if target.kind == "multiclass" else [stem]
 
 
-def read_answers(path: Path, schema: Schema) -> dict[str, Array]:
-    """Read what the bundle answered.
+def read_answers(path: Path, schema: Schema, *, partial: bool = False) -> dict[str, Array]:
+    """Read what a bundle answered.
+
+    Args:
+        partial: whether rows may be without an answer, then NaN; so it is with another bundle than that of the store.
 
     Returns:
         By target (n,) or, multi-class, (n, K): original units and probabilities.
@@ -52,7 +86,7 @@ def read_answers(path: Path, schema: Schema) -> dict[str, Array]:
     """
     table = pd.read_parquet(path)
     refused = table["error"].notna()
-    if refused.any():
+    if refused.any() and not partial:
         codes = table.loc[refused, "error"].value_counts().to_dict()
         raise ExportError(
             f"the bundle refuses {int(refused.sum())} of {len(table)} rows that are in the store: {codes}."
@@ -62,6 +96,13 @@ def read_answers(path: Path, schema: Schema) -> dict[str, Array]:
         values = table[answer_columns(target)].to_numpy(dtype=np.float64)
         answers[target.name] = values if target.kind == "multiclass" else values[:, 0]
     return answers
+
+
+def read_spread(path: Path, schema: Schema) -> dict[str, Array]:
+    """Read the standard deviations of an ensemble's answers: regression target -> (n,); nothing of a single network."""
+    table = pd.read_parquet(path)
+    names = [target.name for target in schema.targets if target.kind == "regression"]
+    return {name: table[f"{name}_std"].to_numpy(np.float64) for name in names if f"{name}_std" in table}
 
 
 def table_to_json(table: pd.DataFrame) -> str:
@@ -167,8 +208,8 @@ def answers_of(table: pd.DataFrame, target: Target, who: str) -> Array:
 
 
 def answerers(table: pd.DataFrame, target: Target) -> list[str]:
-    """Who answered for a target: the model first, then the baselines."""
-    return [who for who in ANSWERERS if set(answer_columns(target, who)) <= set(table.columns)]
+    """Who answered for a target, all rows: the model first, then the baselines."""
+    return [who for who in ANSWERERS if who != CHAMPION and set(answer_columns(target, who)) <= set(table.columns)]
 
 
 def fit_store_baselines(store: Store, side: int) -> tuple[dict[str, dict[str, Array]], dict[str, Any]]:
@@ -236,6 +277,61 @@ def score_table(
     return metrics
 
 
+def compare_table(
+    schema: Schema,
+    table: pd.DataFrame,
+    thresholds: tuple[Mapping[str, float], Mapping[str, float]],
+    *,
+    resamples: int,
+    seed: int = 0,
+) -> dict[str, dict[str, Pair]]:
+    """Compare model and champion on the rows that both have answered.
+
+    Args:
+        thresholds: of the model and of the champion, by target.
+
+    Returns:
+        Target -> metric -> both and their difference; nothing without a champion.
+    """
+    pairs = {}
+    for target in schema.targets:
+        if set(answer_columns(target, CHAMPION)) <= set(table.columns):
+            labels, mine, theirs = compared_rows(table, target)
+            limits = thresholds[0].get(target.name), thresholds[1].get(target.name)
+            pairs[target.name] = compare_target(
+                target, labels, mine, theirs, thresholds=limits, resamples=resamples, seed=seed
+            )
+    return pairs
+
+
+def compared_rows(table: pd.DataFrame, target: Target) -> tuple[Array, Array, Array]:
+    """Labels, the model's and the champion's answers on the trained scale; NaN labels where rows are not compared."""
+    theirs = answers_of(table, target, CHAMPION)
+    there = np.isfinite(theirs) if theirs.ndim == 1 else np.isfinite(theirs).all(axis=1)
+    return np.where(there, labels_of(table, target), np.nan), answers_of(table, target, MODEL), theirs
+
+
+def judge_table(
+    facts: Facts, table: pd.DataFrame, gate: Mapping[str, Any]
+) -> tuple[dict[str, float], dict[str, dict[str, Pair]], Verdict]:
+    """Compute all metrics, the comparison with the champion, and the verdict.
+
+    Returns:
+        The metrics of `score_table`, with `champion/<target>/<metric>` and `difference/<target>/<metric>`, each with
+        `_lo` and `_hi`, and `costs`; then what `compare_table` returns; then the verdict.
+    """
+    schema = facts.schema
+    metrics = score_table(schema, table, facts.thresholds, resamples=facts.resamples) | dict(facts.costs)
+    thresholds = facts.thresholds, facts.champion_thresholds
+    pairs = compare_table(schema, table, thresholds, resamples=facts.resamples) if facts.rival else {}
+    for target in schema.targets:
+        for who in ("champion", "difference"):
+            scores = {name: getattr(pair, who) for name, pair in pairs.get(target.name, {}).items()}
+            metrics |= _flat(f"{who}/{target.key}", scores)
+    kinds = {target.key: target.kind for target in schema.targets}
+    return metrics, pairs, judge(metrics, gate, kinds, facts.rival)
+
+
 def worst_rows(schema: Schema, table: pd.DataFrame, target: Target, count: int = 8) -> pd.DataFrame:
     """The rows whose answer is farthest from the label on the trained scale, worst first."""
     labels, answers = labels_of(table, target), answers_of(table, target, MODEL)
@@ -271,7 +367,7 @@ def _made_up(schema: Schema) -> tuple[str, str]:
 
 
 def judge_again(folder: Path, gate: Mapping[str, Any]) -> Verdict:
-    """Judge logged predictions by a gate as it is now, from the table alone.
+    """Judge logged predictions by a gate as it is now.
 
     Args:
         folder: holds `predictions.json` and `evaluation.json` of an evaluate run.
@@ -279,12 +375,10 @@ def judge_again(folder: Path, gate: Mapping[str, Any]) -> Verdict:
     Raises:
         RegistryError: if one of them is missing or cannot be read.
     """
+    check_gate(gate)
     try:
-        facts = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-        schema = Schema.from_json(facts["schema"])
-        table = read_table(folder / "predictions.json")
-        metrics = score_table(schema, table, facts["thresholds"], resamples=1)
+        facts = Facts.from_json((folder / "evaluation.json").read_text(encoding="utf-8"))
+        return judge_table(facts, read_table(folder / "predictions.json"), gate)[2]
     except (OSError, ValueError, KeyError, TypeError, PipelineError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise RegistryError(f"the logged predictions cannot be read ({reason})") from None
-    return judge(metrics, gate, {target.key: target.kind for target in schema.targets})

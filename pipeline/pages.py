@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.card import CardInputs, Scope, WorstCase, build_data_page, known_categories
+from pipeline.comparison import Comparison
 from pipeline.evaluation import MODEL, answer_columns, answerers, answers_of, labels_of, worst_rows
 from pipeline.figures import (
     draw_molecule,
@@ -20,9 +21,9 @@ from pipeline.figures import (
 )
 from pipeline.schema import Schema, Target
 from pipeline.split import SIDES, TRAIN
-from pipeline.verdict import Verdict
 
 if TYPE_CHECKING:
+    from pipeline.judging import Judged
     from pipeline.store import Store
 
 
@@ -80,33 +81,31 @@ def source_facts(report: Mapping[str, Any]) -> dict[str, object]:
     recipe = report["built_in"]
     source = recipe.get("source", {})
     facts: dict[str, object] = {"file": report["file"], "sha256": report["digest"]}
+    facts["licence"] = recipe.get("license", "not stated (data of the user)")
     if recipe:
-        facts |= {"licence": recipe["license"], "source": source.get("title", source)}
+        facts["source"] = source.get("title", source)
         facts |= {f"at its making: {key}": value for key, value in recipe.get("counts", {}).items()}
     return facts
 
 
 def fill_card(
     store: Store,
-    table: pd.DataFrame,
+    judged: Judged,
     *,
     created: str,
-    verdict: Verdict,
-    metrics: Mapping[str, float],
-    thresholds: Mapping[str, float],
     training: Mapping[str, Any],
     parity: Any,
     digests: Mapping[str, str],
     environment: Mapping[str, object],
-    forest_note: str,
 ) -> CardInputs:
     """Gather what stands on the card of one model.
 
     Args:
-        table: the prediction table; without column `id` no structure is named or drawn.
+        judged: where its prediction table has no column `id`, no structure is named or drawn.
         training: what `training.json` holds.
         parity: a `ParityReport`.
     """
+    table, thresholds = judged.table, judged.facts.thresholds
     schema, report = store.schema, store.manifest["source"]
     members = training["members"]
     settings = {key: value for key, value in training["config"].items() if value not in (None, {}, "")}
@@ -120,8 +119,8 @@ def fill_card(
         name=schema.name,
         created=created,
         schema=schema,
-        verdict=verdict,
-        metrics=metrics,
+        verdict=judged.verdict,
+        metrics=judged.metrics,
         scope=_scope(store),
         thresholds=thresholds,
         data=source_facts(report),
@@ -147,13 +146,22 @@ def fill_card(
             )
         },
         worst={target.name: _worst(schema, table, target) for target in schema.targets},
-        forest_note=forest_note,
+        forest_note=judged.forest_note,
+        calibration=judged.calibration,
+        comparison=judged.comparison,
+        drawings=_drawings(schema, judged.comparison),
     )
 
 
 def _figures(schema: Schema, table: pd.DataFrame, target: Target, thresholds: Mapping[str, float]) -> dict[str, str]:
     answers = {who: answers_of(table, target, who) for who in answerers(table, target)}
     return target_figures(target, labels_of(table, target), answers, thresholds.get(target.name))
+
+
+def _drawings(schema: Schema, comparison: Comparison) -> dict[int, str | None]:
+    if schema.data_kind != "molecule":
+        return {}
+    return {one.row: draw_molecule(one.id, (200, 130)) for one in comparison.moved if one.id is not None}
 
 
 def _worst(schema: Schema, table: pd.DataFrame, target: Target) -> list[WorstCase]:

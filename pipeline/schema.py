@@ -15,8 +15,8 @@ from pipeline.errors import ConfigError, StoreError
 
 SCHEMA_VERSION = 1
 RESERVED_NAMES = ("error", "error_detail", "warning", "smiles", "nodes", "edges", "row", "id")
-ANSWERERS = ("model", "mean", "majority", "forest")
-"""Who answers in the prediction table: the model, and the baselines."""
+ANSWERERS = ("model", "mean", "majority", "forest", "champion")
+"""Who answers in the prediction table: the model, the baselines, and the model that is live."""
 
 TargetKind = Literal["regression", "binary", "multiclass"]
 DataKind = Literal["molecule", "graph"]

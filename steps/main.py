@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cache import StepKey
 from pipeline.errors import ConfigError
+from pipeline.gate import EvaluateConfig
 from pipeline.machine import disk_use, human_size
 from pipeline.source import PrepareConfig
 from pipeline.trainconfig import TrainConfig
-from pipeline.verdict import EvaluateConfig
 from steps import evaluate, prepare, register, train
 from steps.cli import reuse
 from steps.cli.arguments import flat_names, parse_dataclass
@@ -49,6 +49,7 @@ def main(argv: Sequence[str]) -> None:
     bin_folder = str(Path(sys.executable).parent)
     if not os.environ.get("PATH", "").startswith(bin_folder):
         os.environ["PATH"] = f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"
+    from pipeline.champion import champion_key, find_champion
     from pipeline.tracking import NAME, WORK, start_step
 
     with start_step("main", name=source.name) as parent:
@@ -64,7 +65,14 @@ def main(argv: Sequence[str]) -> None:
         )
         evaluated = chain.do(
             "evaluate",
-            evaluate.key_of(evaluate_config, {"store": store_digest, "training": complete(trained)}),
+            evaluate.key_of(
+                evaluate_config,
+                {
+                    "store": store_digest,
+                    "training": complete(trained),
+                    "champion": champion_key(find_champion(source.name)),
+                },
+            ),
             [*mine["evaluate"], "--train_run", trained.info.run_id],
         )
         registered = chain.do(

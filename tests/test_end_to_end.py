@@ -258,6 +258,26 @@ def test_decisions_are_final_and_can_be_undone_and_audited(project, port):
     assert "audit: chain, bytes and aliases are as decided" in project.run("-e", "audit")
 
 
+def test_the_champion_is_the_opponent_until_it_moves(project, port):
+    import mlflow
+
+    words = ["-P", "data=mine.csv", "-P", "target=pIC50", *QUICK]
+    text = project.run(*words)
+    assert "train: reused" in text
+    assert "evaluate: reused" not in text
+    assert "The champion learned from the same split: none of the test rows." in text
+    client = mlflow.MlflowClient(project.env["MLFLOW_TRACKING_URI"])
+    live = client.get_model_version_by_alias("mine", "champion")
+    found = client.search_runs(
+        [experiment.experiment_id for experiment in client.search_experiments()],
+        f"tags.`graphline.champion_digest` = '{live.tags['graphline.digest']}'",
+    )
+    assert [run.data.tags["graphline.champion"] for run in found] == [str(live.version)]
+    comparison = json.loads(mlflow.artifacts.load_text(f"runs:/{found[0].info.run_id}/comparison.json"))
+    assert {tuple(one["difference"]) for one in comparison["metrics"]} == {(0.0, 0.0, 0.0)}  # it met itself
+    assert "evaluate: reused" in project.run(*words)
+
+
 def test_a_changed_byte_is_never_released(project, port):
     import mlflow
 

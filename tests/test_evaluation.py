@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.errors import ConfigError, ExportError, RegistryError
 from pipeline.evaluation import (
+    Facts,
     answerers,
     answers_of,
     build_table,
@@ -270,8 +271,7 @@ def logged(tmp_path):
         "mean": {"log S/µ": np.full(3, 9.0)},
     }
     through_a_file(build_table(schema, np.arange(3), None, y, answered), tmp_path)
-    facts = {"schema": schema.to_json(), "thresholds": {}}
-    (tmp_path / "evaluation.json").write_text(json.dumps(facts), encoding="utf-8")
+    (tmp_path / "evaluation.json").write_text(Facts(schema, {}, 50, {}).to_json(), encoding="utf-8")
     return tmp_path
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import ConfigError
-from steps.evaluate import request_text
+from pipeline.gate import EvaluateConfig
+from steps.evaluate import key_of, request_text
 from steps.main import next_commands, pairs, route
 from steps.train import parse
 from tests.conftest import ROOT
@@ -103,6 +104,13 @@ def test_next_commands_can_be_pasted():
     assert commands["release"][5:] == ["-e", "promote", "-P", "name=mine", "-P", "version=3", "-P", "reason=why"]
     assert commands["serve"][:5] == ["mlflow", "models", "serve", "-m", "models:/mine@champion"]
     assert commands["ask"][-1] == example
+
+
+def test_another_champion_is_another_evaluation(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    keys = [key_of(EvaluateConfig(), "trained", champion) for champion in ("none", "1:aa", "2:aa", "1:aa")]
+    assert len(set(keys)) == 3
+    assert keys[1] == keys[3]
 
 
 def test_a_long_example_is_sent_from_its_file(tmp_path):

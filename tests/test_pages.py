@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 
 from pipeline import pages
-from pipeline.card import build_card, build_markdown
+from pipeline.card import build_card
+from pipeline.comparison import Comparison, Costs
+from pipeline.cost import Cost
 from pipeline.dataset import build_store
-from pipeline.evaluation import MODEL, build_table, from_trained_scale, score_table
+from pipeline.evaluation import MODEL, Facts, build_table, from_trained_scale, judge_table
+from pipeline.judging import Judged
+from pipeline.markdown import build_markdown
 from pipeline.pages import count_rows, data_page, fill_card, source_facts, split_facts
 from pipeline.parity import ParityReport, ParityRow
 from pipeline.source import PrepareConfig, find_source
 from pipeline.split import TEST
 from pipeline.trainconfig import TrainConfig
-from pipeline.verdict import judge
 
 ALCOHOLS = ["C" * n + end for n in range(4, 17) for end in ("O", "N", "S")]
 NAMES = ("yes", "no", "2020-01-01")
@@ -78,21 +81,20 @@ def card_of(store, *, share_rows):
     model = {"dose": number, "name": np.tile([0.5, 0.3, 0.2], (len(test), 1))}
     who = {MODEL: model, "mean": {"dose": number * 2}}
     table = build_table(schema, store.rows[test], store.ids(test) if share_rows else None, y, who)
-    metrics = score_table(schema, table, {}, resamples=5)
+    facts = Facts(schema, {}, 5, {})
+    metrics, _, verdict = judge_table(facts, table, {"regression": {"rmse": {"max": 9}}})
+    comparison = Comparison(Costs(Cost(2.0, 0.2, 150.0)))
+    judged = Judged(facts, table, metrics, verdict, comparison, {"dose": {"bias": "+0.1"}}, "Forest: none here.")
     rows = [ParityRow("one graph", 1, 5, 8, 1, run, "prediction", 2e-7) for run in (0, 1)]
     member = {"num_parameters": 1234, "best_epoch": 3, "train_time_s": 1.5, "curve": CURVE}
     return fill_card(
         store,
-        table,
+        judged,
         created="2026-01-01 00:00 UTC",
-        verdict=judge(metrics, {"regression": {"rmse": {"max": 9}}}, {t.key: t.kind for t in schema.targets}),
-        metrics=metrics,
-        thresholds={},
         training={"config": TrainConfig(hidden_dim=77).to_dict(), "members": [member]},
         parity=ParityReport(tuple(rows)),
         digests={"bundle": "b" * 64},
         environment={"commit": "abc"},
-        forest_note="Forest: none here.",
     )
 
 
@@ -128,7 +130,11 @@ def test_rows_without_a_side_and_leaks_are_counted():
 
 def test_facts_name_the_file_and_the_split(store):
     report = store.manifest["source"]
-    assert source_facts(report) == {"file": "mine.csv", "sha256": "d" * 64}
+    assert source_facts(report) == {
+        "file": "mine.csv",
+        "sha256": "d" * 64,
+        "licence": "not stated (data of the user)",
+    }
     facts = split_facts(report)
     assert (facts["method"], facts["seed"]) == ("random", 0)
     assert facts["train"] + facts["validation"] + facts["test"] == 39
