@@ -181,7 +181,7 @@ def limits_of(card: CardInputs) -> list[str]:
     if unit:
         limits.append(f"Where a unit matters: none was stated for {', '.join(unit)}.")
     if scope.known:
-        limits.append("Where a request holds something unknown, the answer says so in `warning`.")
+        limits.append("Where a request holds something unknown, the answer says so in its column warning.")
     limits.append(
         "The intervals tell how far the test rows decide, not how well the model does on another kind of data."
     )
