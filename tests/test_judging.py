@@ -34,7 +34,7 @@ ATOMS = without_features(MOLECULES)  # answers `size`: atoms · weight
 ENDS = ("O", "N", "S", "Cl", "Br", "C(=O)O", "C#N", "c1ccccc1")
 
 
-def store_in(folder: Path, *, seed: int = 0, unit: str = ""):
+def store_in(folder: Path, *, seed: int = 0):
     """200 molecules with rings and without, labelled with their atoms and some noise; 60 for testing."""
     rng = np.random.default_rng(1)
     smiles = [f"{'C' * length}{end}" for length in range(1, 26) for end in ENDS]
@@ -47,7 +47,7 @@ def store_in(folder: Path, *, seed: int = 0, unit: str = ""):
         ]
         noisy = [[one, f"{size + rng.normal(0, 0.3):.3f}", s] for one, size, s in rows]
         csv.writer(file).writerows([["smiles", "size", "split"], *noisy])
-    config = PrepareConfig(data=str(folder / "atoms.csv"), target="size", split="given", unit=unit, processes=1)
+    config = PrepareConfig(data=str(folder / "atoms.csv"), target="size", split="given", processes=1)
     return build_store(config, find_source(config, folder, folder), folder / "store", "d" * 64, lambda rows: None)
 
 
