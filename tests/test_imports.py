@@ -22,42 +22,16 @@ GROUPS = {
 }
 
 MAY_IMPORT = {
-    **dict.fromkeys(
-        (
-            "errors",
-            "schema",
-            "trainconfig",
-            "serveconfig",
-            "source",
-            "cache",
-            "bundle",
-            "verdict",
-            "decision",
-            "card",
-            "page",
-        ),
-        "",
-    ),
-    **dict.fromkeys(("verify", "history", "signing", "evidencepage"), ""),
-    **dict.fromkeys(("answer", "answering", "child", "children", "cost", "delimited", "machine", "parquet", "sdf"), ""),
+    **dict.fromkeys(("errors", "schema", "trainconfig", "source", "cache", "bundle", "gate", "verdict"), ""),
+    **dict.fromkeys(("decision", "verify", "history", "signing", "evidencepage", "card", "page"), ""),
+    **dict.fromkeys(("answer", "answering", "child", "children", "cost", "comparison", "beside", "markdown"), ""),
+    **dict.fromkeys(("delimited", "machine", "parquet", "sdf", "serveconfig"), ""),
     **dict.fromkeys(("manifest", "checkpoints", "workfolder", "orphans"), ""),
+    **dict.fromkeys(("columns", "graph", "split", "metrics", "labels", "labeltext", "spool", "survey"), "N"),
+    **dict.fromkeys(("buckets", "identity", "rowtable", "calibration"), "N"),
     **dict.fromkeys(
-        (
-            "columns",
-            "graph",
-            "split",
-            "metrics",
-            "labels",
-            "labeltext",
-            "spool",
-            "survey",
-            "buckets",
-            "identity",
-            "rowtable",
-        ),
-        "N",
+        ("table", "kinds", "graphtable", "pygdata", "answerfile", "scoring", "answers", "evaluation"), "NP"
     ),
-    **dict.fromkeys(("table", "kinds", "graphtable", "pygdata", "answerfile", "scoring", "evaluation"), "NP"),
     **dict.fromkeys(("molecule", "records", "descriptors", "featurize", "baselines", "drawing"), "NPR"),
     **dict.fromkeys(("figures", "parts", "dataset", "pages", "slices", "overlap", "challenge"), "NPR"),
     **dict.fromkeys(
