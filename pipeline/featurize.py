@@ -79,14 +79,19 @@ def featurize_smiles(
     for position, value in enumerate(smiles):
         try:
             mol = parse_smiles(_text(value), limits)
-            if scaffolds:
-                scaffold.append(_scaffold(mol))
+            numbers = describe(mol) if descriptors else None
+            key = _scaffold(mol) if scaffolds else None
         except RowError as error:
             errors[position] = error
             continue
+        except RuntimeError:  # a broken invariant inside RDKit; its text may hold the molecule
+            errors[position] = RowError("invalid_smiles", "RDKit fails on this molecule.")
+            continue
         good.append(position)
-        if descriptors:
-            described.append(describe(mol))
+        if numbers is not None:
+            described.append(numbers)
+        if key is not None:
+            scaffold.append(key)
         records.append(mol)
     keys = np.array(scaffold, dtype=np.uint64).reshape(-1, 2)
     chunk = _pack(records)

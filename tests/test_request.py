@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.answer import answer_columns, request_columns, text_columns
 from pipeline.errors import ROW_CODES, ConfigError, DataError, RowError
 from pipeline.graph import pack, unpack
+from pipeline.molecule import parse_smiles
 from pipeline.schema import Column, Limits
 from pipeline.serveconfig import ServeConfig
 from serving import request
@@ -51,6 +52,17 @@ def test_molecules_good_and_bad():
     assert codes[4] == codes[7] == "invalid_smiles"
     assert codes[8] == "too_large"
     assert set(codes.values()) <= set(ROW_CODES)
+
+
+def test_a_molecule_on_which_rdkit_breaks_is_an_error_of_its_row(monkeypatch):
+    def parse(smiles, limits):
+        if smiles == "CC":
+            raise RuntimeError("Invariant Violation")
+        return parse_smiles(smiles, limits)
+
+    monkeypatch.setattr("pipeline.featurize.parse_smiles", parse)
+    good, sizes, _, codes = read({"smiles": ["C", "CC", "CCC"], "temperature": [1.0] * 3}, MOLECULES)
+    assert (good, sizes, codes) == ([0, 2], [1, 3], {1: "invalid_smiles"})
 
 
 def test_features_of_molecules_are_checked_row_by_row():
