@@ -151,8 +151,9 @@ def test_a_bundle_holds_what_it_needs_and_no_more(built):
     common = {
         *("MLmodel", "model.py", "digests.json", "artifacts/model.onnx", "artifacts/schema.json"),
         *("requirements.txt", "conda.yaml", "python_env.yaml", "input_example.json", "serving_input_example.json"),
-        *("code/serving/__init__.py", "code/serving/request.py", "code/serving/session.py"),
-        *(f"code/pipeline/{name}.py" for name in ("__init__", "answer", "columns", "errors", "graph", "schema")),
+        *(f"code/serving/{name}.py" for name in ("__init__", "deadline", "request", "session", "sharing")),
+        *(f"code/pipeline/{name}.py" for name in ("__init__", "answer", "columns", "errors", "graph", "machine")),
+        *("code/pipeline/schema.py", "code/pipeline/serveconfig.py"),
     }
     assert files("graphs") == common
     assert files("molecules") == common | {
