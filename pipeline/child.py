@@ -73,7 +73,7 @@ class Child:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             self._process.communicate(timeout=30) if self._process.poll() is None else None
         if self._process.poll() is None:
             self._process.kill()
