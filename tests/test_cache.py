@@ -19,8 +19,8 @@ from pipeline.cache import (
     step_key,
     trace_imports,
 )
+from pipeline.gate import EvaluateConfig
 from pipeline.source import PrepareConfig
-from pipeline.verdict import EvaluateConfig
 from steps import evaluate, prepare, register, train
 from tests.conftest import ROOT
 
