@@ -24,6 +24,7 @@ from pipeline.dataset import build_store, quarantine_path
 from pipeline.errors import DataError, SplitError
 from pipeline.featurize import NODE_COLUMNS
 from pipeline.schema import Column, Schema, Target
+from pipeline.serveconfig import ServeConfig
 from pipeline.source import PrepareConfig, find_source
 from pipeline.store import Store
 from serving.request import read_request
@@ -197,7 +198,7 @@ def test_ids_of_fractions_are_the_same_in_every_batch(tmp_path, monkeypatch):
 
 def served(columns, schema):
     """Codes by row, and the packed graphs of the others."""
-    pieces = list(read_request(pd.DataFrame(columns), schema))
+    pieces = list(read_request(pd.DataFrame(columns), schema, ServeConfig()))
     errors = {row: error.code for piece in pieces for row, error in piece.errors.items()}
     return errors, [piece.chunk for piece in pieces if piece.chunk is not None]
 

@@ -194,7 +194,8 @@ ALL = ["prepare", "train", "evaluate", "register"]
         ("serving/session.py", ALL[2:]),  # is copied into the bundle
         ("serving/requirements.txt", ALL[2:]),
         ("gate.yaml", ALL[2:]),
-        ("pipeline/registry.py", ALL[3:]),
+        ("pipeline/registry.py", ALL[2:]),  # evaluate looks for the champion
+        ("steps/register.py", ALL[3:]),
         ("pipeline/export.py", ALL[2:]),
         ("steps/rollback.py", []),
         ("steps/main.py", []),

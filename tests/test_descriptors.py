@@ -16,6 +16,7 @@ from pipeline.errors import BundleError, ConfigError
 from pipeline.evaluation import build_example, build_requests
 from pipeline.featurize import featurize_smiles
 from pipeline.schema import Limits
+from pipeline.serveconfig import ServeConfig
 from pipeline.source import PrepareConfig, find_source
 from serving.model import check_fit
 from serving.request import read_request
@@ -68,7 +69,7 @@ def test_training_and_serving_see_the_same_numbers_in_the_same_order(tmp_path):
     config = PrepareConfig(data=str(tmp_path / "some.csv"), target="y", features="ph", descriptors=True)
     store = build_store(config, find_source(config, tmp_path, tmp_path), tmp_path / "store", "", lambda rows: rows)
     assert [column.name for column in store.schema.u_columns] == ["ph", *NAMES]
-    (piece,) = read_request(table, store.schema)
+    (piece,) = read_request(table, store.schema, ServeConfig())
     of_row = {text: u for text, u in zip(store.ids(np.arange(store.num_graphs)), store.arrays.u, strict=True)}
     np.testing.assert_array_equal(piece.chunk.u, np.stack([of_row[text] for text in smiles]))
     assert set(build_requests(store, np.arange(2))) == {"smiles", "ph"}

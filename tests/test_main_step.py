@@ -108,7 +108,8 @@ def test_next_commands_can_be_pasted():
 
 def test_another_champion_is_another_evaluation(monkeypatch):
     monkeypatch.chdir(ROOT)
-    keys = [key_of(EvaluateConfig(), "trained", champion) for champion in ("none", "1:aa", "2:aa", "1:aa")]
+    inputs = {"store": "stored", "training": "trained"}
+    keys = [key_of(EvaluateConfig(), inputs | {"champion": one}) for one in ("none", "1:aa", "2:aa", "1:aa")]
     assert len(set(keys)) == 3
     assert keys[1] == keys[3]
 
