@@ -86,7 +86,7 @@ class Folder:
             with suppress(sqlite3.OperationalError):  # the tables are still being made
                 if any(run["tags"].get("graphline.step") == step for run in self.runs()):
                     return
-            time.sleep(0.01)
+            time.sleep(0.1)  # who reads a SQLite file keeps others from writing
 
     def finished(self, step: str) -> list[dict[str, Any]]:
         found = [run for run in self.runs() if run["tags"].get("graphline.step") == step]
