@@ -29,6 +29,7 @@ from pipeline.workfolder import hold, locked, scratch, sweep
 WORK = Path(".graphline")
 """Work folder: stores, checkpoints, bundles; safe to delete when no run is going on."""
 
+_CURRENT_USER = "/api/2.0/mlflow/users/current"
 STEP, KEY, COMPLETE, NAME = "graphline.step", "graphline.key", "graphline.complete", "graphline.name"
 EDITED = "graphline.edited"
 """Tag of a step whose code was edited while it ran: its key may not be that of the code that ran."""
@@ -180,13 +181,7 @@ def check_server() -> None:
     uri = mlflow.get_tracking_uri()
     if not uri.startswith("http"):
         return
-    try:
-        answer = _ask(uri, "/version")
-    except MlflowException as error:
-        reason = type(error.__context__ or error).__name__
-        raise RegistryError(
-            f"{uri}: no tracking server answers ({reason}). Start it, or mend MLFLOW_TRACKING_URI."
-        ) from None
+    answer = _reach(uri, "/version")
     if answer.status_code in (401, 403):
         raise RegistryError(
             f"{uri}: the tracking server refuses the login (status {answer.status_code}). "
@@ -343,7 +338,7 @@ def user() -> Person:
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
         try:
-            answer = _ask(uri, "/api/2.0/mlflow/users/current")
+            answer = _ask(uri, _CURRENT_USER)
             if answer.ok:
                 return Person(str(answer.json()["user"]["username"]), "tracking server login", True)
             # 404 of both pages: a server without login. Anything else must not pass for one.
@@ -357,12 +352,51 @@ def user() -> Person:
     return Person(getpass.getuser(), "system user", False)
 
 
-def _ask(uri: str, page: str) -> Any:
-    """GET a page of the tracking server once, with the login and certificates that MLflow itself uses."""
+def needs_login() -> bool:
+    """Does the tracking server answer nobody without a login?
+
+    Raises:
+        RegistryError: if it cannot be reached.
+    """
+    uri = mlflow.get_tracking_uri()
+    return uri.startswith("http") and _reach(uri, _CURRENT_USER, (None, None)).status_code in (401, 403)
+
+
+def check_login(name: str, password: str) -> str | None:
+    """The user that the tracking server sees behind a name and a password; None when it refuses them.
+
+    Raises:
+        RegistryError: if it cannot be reached.
+    """
+    answer = _reach(mlflow.get_tracking_uri(), _CURRENT_USER, (name, password))
+    return str(answer.json()["user"]["username"]) if answer.ok else None
+
+
+def _reach(uri: str, page: str, login: tuple[str | None, str | None] | None = None) -> Any:
+    """`_ask`, with one line for a server that is not there."""
+    try:
+        return _ask(uri, page, login)
+    except MlflowException as error:
+        reason = type(error.__context__ or error).__name__
+        raise RegistryError(
+            f"{uri}: no tracking server answers ({reason}). Start it, or mend MLFLOW_TRACKING_URI."
+        ) from None
+
+
+def _ask(uri: str, page: str, login: tuple[str | None, str | None] | None = None) -> Any:
+    """GET a page of the tracking server once, with the certificates that MLflow itself uses.
+
+    Args:
+        login: name and password, both None for nobody; default: the login that MLflow itself uses.
+    """
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
-    return http_request(get_default_host_creds(uri), page, "GET", max_retries=0, timeout=10, raise_on_status=False)
+    creds = get_default_host_creds(uri)
+    if login:
+        creds.username, creds.password = login
+        creds.token = creds.auth = None
+    return http_request(creds, page, "GET", max_retries=0, timeout=10, raise_on_status=False)
 
 
 def _now_ms() -> int:
