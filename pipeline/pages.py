@@ -145,7 +145,7 @@ def fill_card(
                 [member["curve"] for member in members], [member["best_epoch"] for member in members]
             )
         },
-        worst={target.name: _worst(schema, table, target) for target in schema.targets},
+        worst={target.name: worst_cases(schema, table, target) for target in schema.targets},
         forest_note=judged.forest_note,
         calibration=judged.calibration,
         comparison=judged.comparison,
@@ -164,7 +164,8 @@ def _drawings(schema: Schema, comparison: Comparison) -> dict[int, str | None]:
     return {one.row: draw_molecule(one.id, (200, 130)) for one in comparison.moved if one.id is not None}
 
 
-def _worst(schema: Schema, table: pd.DataFrame, target: Target) -> list[WorstCase]:
+def worst_cases(schema: Schema, table: pd.DataFrame, target: Target) -> list[WorstCase]:
+    """The test rows that the model gets most wrong, drawn where they are molecules that may be shown."""
     cases = []
     rows = worst_rows(schema, table, target)
     for _, row in rows.iterrows():

@@ -17,8 +17,9 @@ GROUPS = {
     "R": {"rdkit"},
     "T": {"torch", "tensordict", "torch_geometric", "lightning"},
     "O": {"onnx", "onnxruntime"},
-    "M": {"mlflow"},
+    "M": {"mlflow", "requests"},
     "Q": {"tqdm", "jsonargparse", "yaml"},
+    "W": {"marimo"},
 }
 
 MAY_IMPORT = {
@@ -46,6 +47,9 @@ MAY_IMPORT = {
     **dict.fromkeys(("opponent", "judging"), "NPRM"),
     "review": "MNP",
     "serving/deadline": "",
+    **dict.fromkeys(("board/page", "board/form", "board/desk", "board/guard"), ""),
+    **dict.fromkeys(("board/facts", "board/sheet"), "NPRM"),
+    "board/app": "W",
     "serving/session": "NO",
     "serving/sharing": "NO",
     "serving/request": "NP",

@@ -11,6 +11,7 @@ from pipeline.gate import EvaluateConfig
 from pipeline.source import PrepareConfig
 from pipeline.trainconfig import TrainConfig
 from steps.audit import AuditConfig
+from steps.board import BoardConfig
 from steps.cli.arguments import flat_names
 from steps.cli.mainconfig import MainConfig
 from steps.evidence import EvidenceConfig
@@ -39,6 +40,7 @@ CONFIGS = {
     "evidence": (EvidenceConfig,),
     "grant": (GrantConfig,),
     "verify": (VerifyConfig,),
+    "board": (BoardConfig,),
 }
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 
