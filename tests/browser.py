@@ -1,0 +1,98 @@
+"""A headless Chromium for tests: the system's own, driven by Playwright; tests skip where it is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+
+PATIENCE_S = 600  # a busy machine takes its time
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Any]:
+    """Start the browser."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        # The sandbox of Chromium does not start for root, nor in most containers.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def window(browser: Any, address: str, **options: Any) -> Iterator[Any]:
+    """Open a window of its own, with its own cookies and logins, that notes in `window.outside` who else was asked."""
+    context = browser.new_context(viewport={"width": 1200, "height": 1000}, **options)
+    context.set_default_timeout(PATIENCE_S * 1000)
+    page = context.new_page()
+    page.outside = []
+    home = address.split("?")[0].rstrip("/")
+    here = (home, home.replace("http:", "ws:"), "data:", "blob:")
+    for event in ("request", "websocket"):
+        page.on(event, lambda one: None if one.url.startswith(here) else page.outside.append(one.url))
+    try:
+        page.goto(address, wait_until="commit")
+        yield page
+    finally:
+        context.close()
+
+
+@contextlib.contextmanager
+def step_server(step: str, port: int, env: Mapping[str, str], folder: Path, *words: str) -> Iterator[str]:
+    """Run a step that serves until Ctrl-C; returns its address, and asserts that Ctrl-C ends it."""
+    command = [sys.executable, "-m", f"steps.{step}", "--port", str(port), *words]
+    log = folder / f"{step}-{port}.log"
+    with open(log, "w") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=dict(env) | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            assert f":{port}" in first, log.read_text()
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE_S)
+            ended = process.poll() is not None
+            process.kill()
+            process.wait()
+    assert ended, f"Ctrl-C did not end {step}"
+
+
+def button(page: Any) -> Any:
+    """The button of the board's form."""
+    return page.get_by_role("button", name="Decide on version")
+
+
+def fill(page: Any, choice: str, reason: str) -> None:
+    """Fill in the board's form."""
+    button(page).wait_for()
+    page.get_by_label(choice).click()
+    page.get_by_role("textbox").first.fill(reason)
+
+
+def outcome(page: Any) -> str:
+    """What the board says after a click."""
+    alert = page.locator("[role=alert]")
+    alert.wait_for()
+    return alert.inner_text()
