@@ -8,10 +8,10 @@ import pytest
 
 from pipeline.decisionlog import read_log
 from tests.browser import button, chromium, fill, outcome, step_server, window
-from tests.logins import NAME, login_server
 from tests.servers import ask, client_env, free_port
 
 pytestmark = pytest.mark.mlflow
+logins = pytest.importorskip("tests.logins", reason="needs the users and grants that tests/logins.py sets up")
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def browser():
 
 
 def test_each_reviewer_decides_under_the_own_login(browser, tmp_path):
-    with login_server(tmp_path) as scene:
+    with logins.login_server(tmp_path) as scene:
         for content in ("one", "two", "three"):
             assert scene.register("ada", content).code == 0
         with step_server("board", free_port(), client_env(scene.server), tmp_path) as address:
@@ -31,7 +31,7 @@ def test_each_reviewer_decides_under_the_own_login(browser, tmp_path):
 
             def sit_down(user: str, version: int):
                 login = {"username": user, "password": scene.passwords[user]}
-                return window(browser, f"{address}/?name={NAME}&version={version}", http_credentials=login)
+                return window(browser, f"{address}/?name={logins.NAME}&version={version}", http_credentials=login)
 
             with sit_down("rae", 1) as rae, sit_down("tom", 2) as tom, sit_down("ada", 3) as ada:
                 for page, choice in ((rae, "Approve"), (tom, "Reject"), (ada, "Approve")):
@@ -43,6 +43,6 @@ def test_each_reviewer_decides_under_the_own_login(browser, tmp_path):
                 assert "Version 2 of sol is rejected" in outcome(tom)
                 assert "Refused" in outcome(ada)
         scene.act_as("rae")
-        decided = [(one.action, one.candidate, one.reviewer, one.identified) for one in read_log(NAME).records]
+        decided = [(one.action, one.candidate, one.reviewer, one.identified) for one in read_log(logins.NAME).records]
         how = "tracking server login"
         assert decided == [("reject", 2, "tom", how), ("approve", 1, "rae", how)]
