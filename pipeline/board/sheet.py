@@ -17,12 +17,13 @@ from pipeline.board.page import Molecule, Score, Sheet, SliceLine, Standing, liv
 from pipeline.errors import RegistryError
 from pipeline.evaluation import answer_columns, answerers, answers_of, labels_of, read_table
 from pipeline.figures import draw_molecule, learning_curve, parity_plot, target_figures
+from pipeline.gate import METRICS
 from pipeline.pages import worst_cases
 from pipeline.registry import AUTHOR
 from pipeline.review import judge_candidate
 from pipeline.schema import Schema, Target
 from pipeline.tracking import fetch_files, find_run
-from pipeline.verdict import HEADLINE, LOWER_IS_BETTER, METRICS, TITLES, Verdict
+from pipeline.verdict import HEADLINE, LOWER_IS_BETTER, TITLES, Verdict
 
 Metrics = Mapping[str, float]
 Found = tuple[float, float | None, float | None]
