@@ -3,6 +3,7 @@
     MLmodel, requirements.txt, …  what MLflow writes       artifacts/model.onnx   the network
     model.py                      the pyfunc               artifacts/schema.json  what it takes and answers
     code/                         the modules it imports   digests.json           sha256 of every other file
+    example_answers.json          what it answers to serving_input_example.json
 
 The sha256 of `digests.json` is the digest of the bundle: who knows it can tell that no byte has changed.
 """
@@ -16,9 +17,10 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pipeline.schema import Schema
 
 DIGESTS = "digests.json"
+EXAMPLE_ANSWERS = "example_answers.json"
 # Written by MLflow beside the model when a version is downloaded.
 UNSIGNED = (DIGESTS, "registered_model_meta")
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".dill", ".cloudpickle", ".pyc")
@@ -152,6 +155,7 @@ def build_bundle(
                 model_config=dataclasses.asdict(ServeConfig()),  # what may be set when the bundle is loaded
             )
         _drop_local_paths(mlflow.models.Model.load(stage / "bundle"), stage / "bundle" / "MLmodel")
+        _record_answers(stage / "bundle", example)
         for leftover in (stage / "bundle").rglob("__pycache__"):
             shutil.rmtree(leftover)
         digest = write_digests(stage / "bundle")
@@ -160,19 +164,25 @@ def build_bundle(
 
 
 def code_modules(*, molecules: bool) -> dict[str, Path]:
-    """The modules of this project that the pyfunc imports, by name: the closure of the import statements.
+    """The modules of this project that the pyfunc imports, by name: it is itself `model.py` of the bundle.
 
     Args:
         molecules: whether the featurizer and the descriptors are needed.
     """
+    found = closure((_PYFUNC,), without=() if molecules else _MOLECULES_ONLY)
+    return {name: source for name, source in found.items() if source != _ROOT / _PYFUNC}
+
+
+def closure(starts: Sequence[str], without: Sequence[str] = ()) -> dict[str, Path]:
+    """These files and the modules of this project that they import, by name, over all levels."""
     found: dict[str, Path] = {}
-    waiting = [_ROOT / _PYFUNC]
+    waiting = [".".join(Path(start).with_suffix("").parts) for start in starts]
     while waiting:
-        for name in imported_modules(waiting.pop()):
-            source = _ROOT / Path(*name.split(".")).with_suffix(".py")
-            if name not in found and source.is_file() and (molecules or name not in _MOLECULES_ONLY):
-                found[name] = source
-                waiting.append(source)
+        name = waiting.pop()
+        source = _ROOT / Path(*name.split(".")).with_suffix(".py")
+        if name not in found and source.is_file() and name not in without:
+            found[name] = source
+            waiting += imported_modules(source)
     return found
 
 
@@ -219,6 +229,25 @@ def _drop_local_paths(model: Any, path: Path) -> None:
     for name, artifact in flavor["artifacts"].items():
         artifact["uri"] = name
     model.save(str(path))
+
+
+def _record_answers(folder: Path, example: Any) -> None:
+    """Write what the bundle answers to its own example: whoever loads it later can tell that it still does.
+
+    The bundle's code is a copy of this process's, so it may run here.
+    """
+    import mlflow.pyfunc
+
+    places, modules = list(sys.path), set(sys.modules)
+    try:
+        with _quiet():
+            answers = mlflow.pyfunc.load_model(str(folder), suppress_warnings=True).predict(example)
+    finally:
+        sys.path[:] = places
+        for name in [name for name in set(sys.modules) - modules if name.startswith("code_model_")]:
+            del sys.modules[name]
+    content = json.dumps({"predictions": answers.to_dict("records")}, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / EXAMPLE_ANSWERS).write_text(content, encoding="utf-8")
 
 
 @contextlib.contextmanager

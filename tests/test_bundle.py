@@ -149,7 +149,14 @@ def test_a_bundle_holds_what_it_needs_and_no_more(built):
         return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
     common = {
-        *("MLmodel", "model.py", "digests.json", "artifacts/model.onnx", "artifacts/schema.json"),
+        *(
+            "MLmodel",
+            "model.py",
+            "digests.json",
+            "example_answers.json",
+            "artifacts/model.onnx",
+            "artifacts/schema.json",
+        ),
         *("requirements.txt", "conda.yaml", "python_env.yaml", "input_example.json", "serving_input_example.json"),
         *(f"code/serving/{name}.py" for name in ("__init__", "deadline", "request", "session", "sharing")),
         *(f"code/pipeline/{name}.py" for name in ("__init__", "answer", "columns", "errors", "graph", "machine")),
@@ -159,6 +166,12 @@ def test_a_bundle_holds_what_it_needs_and_no_more(built):
     assert files("molecules") == common | {
         f"code/pipeline/{name}.py" for name in ("descriptors", "featurize", "molecule", "records")
     }
+
+
+def test_a_bundle_records_what_it_answers_to_its_example(built):
+    answers = {kind: json.loads((folder / "example_answers.json").read_text()) for kind, (folder, _) in built.items()}
+    assert [row["size"] for row in answers["molecules"]["predictions"]] == [4.0, 8.0]
+    assert [row["size"] for row in answers["graphs"]["predictions"]] == [3.0, 5.0]
 
 
 def test_a_bundle_is_signed_and_tells_no_local_path(built):
