@@ -18,9 +18,13 @@ GROUPS = {
     "T": {"torch", "tensordict", "torch_geometric", "lightning"},
     "O": {"onnx", "onnxruntime"},
     "M": {"mlflow", "requests"},
+    "A": {"uvicorn", "h11", "prometheus_client"},
     "Q": {"tqdm", "jsonargparse", "yaml"},
     "W": {"marimo"},
 }
+
+SERVER = ("frames", "refusal", "jsonguard", "inference", "engine", "fleet", "release", "docs")
+"""Rooms of the production server that need nothing but the standard library at module level."""
 
 MAY_IMPORT = {
     **dict.fromkeys(("errors", "schema", "trainconfig", "source", "cache", "bundle", "gate", "verdict"), ""),
@@ -33,6 +37,7 @@ MAY_IMPORT = {
     **dict.fromkeys(
         ("table", "kinds", "graphtable", "pygdata", "answerfile", "scoring", "answers", "evaluation"), "NP"
     ),
+    "image": "",
     **dict.fromkeys(("molecule", "records", "descriptors", "featurize", "baselines", "drawing"), "NPR"),
     **dict.fromkeys(("figures", "parts", "dataset", "pages", "slices", "overlap", "challenge"), "NPR"),
     **dict.fromkeys(
@@ -54,6 +59,8 @@ MAY_IMPORT = {
     "serving/sharing": "NO",
     "serving/request": "NP",
     "serving/model": "NOPM",
+    **dict.fromkeys((f"serving/{name}" for name in SERVER), ""),
+    **dict.fromkeys(("serving/app", "serving/gate", "serving/metrics", "serving/connection"), "A"),
     **dict.fromkeys(("steps/main", "steps/prepare", "steps/train", "steps/evaluate", "cli/reuse"), "NPRQ"),
 }
 """Per file of pipeline (or with its folder): the groups of packages it may reach at module level."""
@@ -108,9 +115,19 @@ def test_modules_do_nothing_at_import():
                 assert "environ.setdefault" in text or "set_model" in text, f"{path.name}: {text}"
 
 
+def test_the_server_loads_no_model_code():
+    """One process holds one bundle's code, and the server's process none; mlflow only where a model is fetched."""
+    code = (
+        "import sys, serving.app\n"
+        "bad = {'mlflow', 'pandas', 'numpy', 'onnxruntime', 'rdkit', 'serving.model', 'serving.request'}\n"
+        "assert not bad & set(sys.modules), bad & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
 def test_serving_imports_no_torch():
     code = (
-        "import sys, serving.session, serving.request, serving.model\n"
+        "import sys, serving.session, serving.request, serving.model, serving.app, serving.engine\n"
         "bad = {'torch', 'lightning', 'torch_geometric', 'tensordict', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
         "assert not bad, bad"
     )

@@ -1,0 +1,195 @@
+"""The production server: `python -m serving.app --model models:/NAME@champion` or `--bundle DIR`.
+
+    this process: socket, limits, queue, log, metrics; no bundle's code        serving/gate.py, serving/fleet.py
+    workers: one process each, one bundle's code, MLflow's own scoring server  serving/engine.py
+
+Login and TLS are the ingress's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+
+import uvicorn
+
+from pipeline.errors import BundleError, ConfigError, PipelineError
+from pipeline.machine import usable_cores
+from serving import release as releases
+from serving.connection import HEAD_S, Connection
+from serving.fleet import Fleet, Release
+from serving.gate import Gate, Limits, write_line
+from serving.metrics import Metrics
+
+log = logging.getLogger("serving")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.app", allow_abbrev=False, description="Serve a bundle in production."
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", help="models:/NAME@ALIAS or models:/NAME/VERSION, pinned at start")
+    what.add_argument("--bundle", help="folder of a bundle; needs no MLflow server and no network")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=int, default=5001, help="default %(default)s")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: usable cores)")
+    parser.add_argument("--queue", type=int, default=64, help="requests that may wait (default %(default)s)")
+    parser.add_argument("--timeout", type=float, default=30.0, help="seconds a request may take (default %(default)s)")
+    parser.add_argument("--max_body_mb", type=float, default=10.0, help="largest body, in MB (default %(default)s)")
+    parser.add_argument(
+        "--drain", type=float, default=2.0, metavar="SECONDS",
+        help="after SIGTERM, stay reachable but not ready for so long (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--follow", type=float, nargs="?", const=10.0, metavar="SECONDS",
+        help="look at the alias every so often (default 10) and change to its new version",
+    )  # fmt: skip
+    options = parser.parse_args(argv)
+    if options.follow is not None and "@" not in (options.model or ""):
+        parser.error("--follow needs --model models:/NAME@ALIAS")
+    for name in ("workers", "timeout", "max_body_mb"):
+        if getattr(options, name) <= 0:
+            parser.error(f"--{name} must be greater than 0")
+    return options
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server; who runs it decides what a signal means."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+        yield
+
+
+async def serve(options: argparse.Namespace, listening: socket.socket) -> None:
+    """Start the workers, then answer until SIGTERM."""
+    fleet = Fleet(options.workers, options.queue)
+    metrics = Metrics(fleet)
+    fleet.on_change = lambda kind: metrics.changes.labels(kind).inc()
+    limits = Limits(body_bytes=int(options.max_body_mb * (1 << 20)), time_s=options.timeout)
+    gate = Gate(fleet, metrics, limits)
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    pinned, first, said = await asyncio.to_thread(open_release, options)
+    await start(fleet, first, said)
+    server = Server(
+        uvicorn.Config(
+            gate, http=Connection, loop="asyncio", ws="none", lifespan="off", interface="asgi3",
+            log_config=None, access_log=False, server_header=False, proxy_headers=False,
+            timeout_keep_alive=int(HEAD_S), timeout_graceful_shutdown=int(options.timeout) + 5,
+        )
+    )  # fmt: skip
+    running = asyncio.create_task(server.serve([listening]))
+    following = asyncio.create_task(follow(fleet, options, pinned, metrics)) if pinned and options.follow else None
+    write_line(event="listening", host=options.host, port=listening.getsockname()[1], workers=options.workers)
+    await stopping.wait()
+    write_line(event="draining")
+    gate.draining = True
+    if following is not None:
+        following.cancel()
+    await asyncio.sleep(options.drain)
+    server.should_exit = True
+    await running
+    await fleet.close()
+    write_line(event="stopped")
+
+
+def open_release(options: argparse.Namespace) -> tuple[releases.Pinned | None, Release, str]:
+    """What the command line names, verified, and what the log of decisions says of it.
+
+    Raises:
+        PipelineError: if it cannot be had, or is not what was signed off and released.
+    """
+    if options.bundle:
+        return None, releases.open_folder(options.bundle), "a folder has no log of decisions, not compared"
+    pinned = releases.pin(options.model)
+    said = releases.check_log(pinned)
+    return pinned, releases.fetch(pinned), said
+
+
+async def start(fleet: Fleet, release: Release, said: str) -> None:
+    """Let a release take over, if it passes its self-test.
+
+    Args:
+        said: what the log of decisions says of it.
+
+    Raises:
+        BundleError: if it does not; then the old one stays.
+    """
+    try:
+        check = releases.check_example(release)
+    except BaseException:
+        release.close()
+        raise
+    await fleet.take_over(release, check)
+    write_line(event="serving", name=release.name, version=release.version, digest=release.digest, log=said)
+
+
+async def follow(fleet: Fleet, options: argparse.Namespace, pinned: releases.Pinned, metrics: Metrics) -> None:
+    """Watch the alias; let what it newly names take over. Whatever fails, the running release stays."""
+    refused: releases.Pinned | None = None
+    while True:
+        await asyncio.sleep(options.follow)
+        outcome, found = "same", None
+        try:
+            found = await asyncio.to_thread(releases.pin, options.model)
+            if found not in (pinned, refused):
+                said = await asyncio.to_thread(releases.check_log, found)
+                await start(fleet, await asyncio.to_thread(releases.fetch, found), said)
+                pinned, refused, outcome = found, None, "taken_over"
+        except Exception as error:  # the server must not end, whatever a tracking server or a disk does
+            outcome = "failed"
+            # A bundle that is wrong stays wrong; anything else may mend itself.
+            refused = found if isinstance(error, BundleError) else refused
+            reason = " ".join(str(error).split())[:500]
+            write_line(event="follow", outcome=outcome, version=found.version if found else "", reason=reason)
+        metrics.follow.labels(outcome).inc()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """
+    Raises:
+        ConfigError: if the address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+        found.listen(2048)
+    except (OSError, OverflowError) as error:
+        found.close()
+        raise ConfigError(f"--host {host} --port {port}: cannot listen there ({error}).") from None
+    return found
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve; returns the exit code."""
+    options = parse(argv)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # a line for each wrong request is the gate's
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536) if hard > 0 else max(soft, 8192), hard))
+    try:
+        asyncio.run(serve(options, listen(options.host, options.port)))
+    except (PipelineError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    sys.exit(main(sys.argv[1:]))
