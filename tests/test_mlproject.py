@@ -12,6 +12,7 @@ from pipeline.source import PrepareConfig
 from pipeline.trainconfig import TrainConfig
 from steps.audit import AuditConfig
 from steps.board import BoardConfig
+from steps.bundle import BundleConfig
 from steps.cli.arguments import flat_names
 from steps.cli.mainconfig import MainConfig
 from steps.evidence import EvidenceConfig
@@ -41,6 +42,7 @@ CONFIGS = {
     "grant": (GrantConfig,),
     "verify": (VerifyConfig,),
     "board": (BoardConfig,),
+    "bundle": (BundleConfig,),
 }
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 
