@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import numpy as np
 
 from bench.measure import ROOT
 
-ENVIRONMENT = ROOT / ".graphline" / "bench" / "serving"
+ENVIRONMENTS = ROOT / ".graphline" / "bench"
 
 
 @dataclass(frozen=True)
@@ -128,17 +128,22 @@ def plain_weights(ours: dict[str, Any], sizes: dict[str, list[int]]) -> dict[str
     return weights | {name: ours[f"head.{name}"] for name in ("y_mean", "y_std")}
 
 
-def serving_python() -> Path:
-    """The interpreter of the environment that serving/requirements.txt describes; made at the first call."""
-    python = ENVIRONMENT / "bin" / "python"
-    wanted = (ROOT / "serving" / "requirements.txt").read_text(encoding="utf-8")
-    done = ENVIRONMENT / "requirements.txt"
+def serving_python(name: str = "serving", more: str = "") -> Path:
+    """The interpreter of an environment with serving/requirements.txt; made at the first call.
+
+    Args:
+        more: further lines of requirements.
+    """
+    folder = ENVIRONMENTS / name
+    python, done = folder / "bin" / "python", folder / "requirements.txt"
+    wanted = (ROOT / "serving" / "requirements.txt").read_text(encoding="utf-8").rstrip() + "\n" + more
     if not done.is_file() or done.read_text(encoding="utf-8") != wanted:
-        print(f"making {ENVIRONMENT.relative_to(ROOT)} from serving/requirements.txt", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--requirement"]
-        subprocess.run([*install, str(ROOT / "serving" / "requirements.txt")], check=True)
-        done.write_text(wanted, encoding="utf-8")
+        print(f"making {folder.relative_to(ROOT)}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        given = folder / "wanted.txt"
+        given.write_text(wanted, encoding="utf-8")
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--requirement", str(given)], check=True)
+        given.rename(done)
     return python
 
 
@@ -168,34 +173,58 @@ class Server:
     def memory_mb(self) -> float:
         """Proportional set size of all its processes: what is shared with other processes counts in parts."""
         total = 0
+        for path in self.processes():
+            with contextlib.suppress(OSError):
+                lines = (path / "smaps_rollup").read_text().splitlines()
+                total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        return total / 1e3
+
+    def open_files(self) -> int:
+        """Of all its processes."""
+        total = 0
+        for path in self.processes():
+            with contextlib.suppress(OSError):
+                total += len(os.listdir(path / "fd"))
+        return total
+
+    def processes(self) -> list[Path]:
+        """Folders in /proc of its process group."""
+        found = []
         for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                group = int((path / "stat").read_text().rpartition(")")[2].split()[2])
-                if group == self.process.pid:
-                    lines = (path / "smaps_rollup").read_text().splitlines()
-                    total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-        return total / 1e3
+                if int((path / "stat").read_text().rpartition(")")[2].split()[2]) == self.process.pid:
+                    found.append(path)
+        return found
 
 
 @contextlib.contextmanager
-def running(served: Served, *, alone: bool = True) -> Iterator[Server]:
+def running(
+    served: Served,
+    *,
+    alone: bool = True,
+    page: str = "/ping",
+    words: Callable[[int], list[str]] | None = None,
+    folder: Path | None = None,
+) -> Iterator[Server]:
     """Start a server on a free port, wait until it is ready, and end its whole process group.
 
     Args:
         alone: only the serving process, not the command line that starts it.
+        page: what answers when it is ready.
+        words: another command, by port; `folder`: where it runs.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that whoever ends this script ends the server
-    command = served.process(port) if alone else served.command(port)
+    command = (words or (served.process if alone else served.command))(port)
     start = time.perf_counter()
     process = subprocess.Popen(
-        command, env=served.environment, cwd=served.folder.parent, start_new_session=True,
+        command, env=served.environment, cwd=folder or served.folder.parent, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        while not answers_ping(port):
+        while not answers(port, page):
             assert process.poll() is None, f"{command} ended with {process.returncode}"
             assert time.perf_counter() - start < 120, f"{command} is not ready"
             time.sleep(0.02)
@@ -223,10 +252,10 @@ def compare_answers(ours: Server, peer: Server, smiles: list[str]) -> str:
     return f"{len(asked)} molecules, answers differ by at most {difference:.0e} log(mol/L)"
 
 
-def answers_ping(port: int) -> bool:
+def answers(port: int, page: str) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request("GET", "/ping")
+        connection.request("GET", page)
         return connection.getresponse().status == 200
     except OSError:
         return False
