@@ -24,13 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serving.frames import pack_frame, read_frame
+from serving.frames import PLACES, pack_frame, read_frame
 from serving.inference import read_inference, write_inference
 from serving.jsonguard import parse_json
 from serving.refusal import RequestError
 
-THREADS = 4
-"""Requests that one worker computes at the same time; they share its network."""
 LARGE = 1 << 20  # bytes of a request or of an answer whose memory is worth giving back at once
 
 JSON = "application/json"
@@ -292,7 +290,7 @@ async def main(connection: socket.socket, folder: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     reader, writer = await asyncio.open_connection(sock=connection)
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(PLACES))
     try:
         engine = Engine(folder)
         ready = await engine.describe()

@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BundleError
-from serving.frames import pack_frame, read_frame
+from serving.frames import PLACES, pack_frame, read_frame
 from serving.refusal import RequestError
 
 ROOT = Path(__file__).parents[1]
-PLACES = 4  # requests in one worker at the same time; serving/engine.py has as many threads
 START_S = 300
 GRACE_S = 5.0
 """Seconds that work may go on beyond its deadline, inside a library that does not look, before its worker is killed."""

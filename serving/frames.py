@@ -7,6 +7,9 @@ import json
 import struct
 from typing import Any
 
+PLACES = 4
+"""Requests that one worker computes at the same time, each in a thread; they share its network."""
+
 _LENGTHS = struct.Struct(">II")
 
 
