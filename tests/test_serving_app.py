@@ -223,7 +223,7 @@ def copy_that_sleeps(bundle, folder, sleep_s):
     text = code.read_text()
     marker = "        answers = Answers("
     assert marker in text
-    wait = f"        import time; time.sleep({sleep_s}) if len(model_input) == 7 else None\n"
+    wait = f"        import time; time.sleep({sleep_s}) if len(table) == 7 else None\n"
     code.write_text(text.replace(marker, wait + marker))
     write_digests(folder)
     return folder
