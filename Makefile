@@ -7,8 +7,8 @@ export DO_NOT_TRACK := true
 # Where torch comes from: empty is PyPI; CPU build: make run TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 
-# Timed against peers, in turn; an hour on two cores. bench-accuracy trains for hours.
-SUBJECTS := loader prepare prepare_million training inference serving startup rerun soak
+# Timed against peers, in turn; half an hour on two cores, and `python -m bench.soak` twenty minutes more. bench-accuracy trains for hours.
+SUBJECTS := loader prepare prepare_million training inference serving startup rerun
 PEERS := .venv-peers
 
 .PHONY: run test test-slow check format bench bench-accuracy clean
