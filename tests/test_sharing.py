@@ -227,6 +227,7 @@ def test_joined_chunks_hold_the_graphs_themselves(sizes):
 
 def test_plain_serving_obeys_the_time_of_the_scoring_server(monkeypatch):
     monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    monkeypatch.delenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", raising=False)  # MLflow's server leaves it in a process
     with deadline.granted():
         assert deadline.time_left() is None
     monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")

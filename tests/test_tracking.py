@@ -307,6 +307,7 @@ class TestFolders:
             fetch_files(run, ("verdict.json", "nowhere.json"), tmp_path / "files")
 
 
+@pytest.mark.mlflow
 def test_files_keep_their_folders(tracking, tmp_path):
     with start_step("evaluate") as step:
         step.log_text("page", "card/card.html")
