@@ -5,6 +5,8 @@ Serves until Ctrl-C. Reads runs and models, writes decisions, under the login of
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,12 +70,15 @@ def main(argv: Sequence[str]) -> None:
     identify, who = identity(config)
     desks = Desks(Settings(config.name, Path(config.gate)))
     with listen(config) as door:
-        server = uvicorn.Server(uvicorn.Config(build_app(config, identify, desks), log_level="warning"))
+        built = build_app(config, identify, desks)
+        # A browser keeps its websocket open; without a limit Ctrl-C would wait for it.
+        server = uvicorn.Server(uvicorn.Config(built, log_level="warning", timeout_graceful_shutdown=2))
         say(f"board: http://{config.host}:{config.port} for {who}; Ctrl-C ends it")
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[door])
-        finally:
-            desks.close()
+        desks.close()
+    say("stopped.")
+    os._exit(0)  # marimo's threads of the pages that were open never end by themselves
 
 
 def listen(config: BoardConfig) -> socket.socket:

@@ -25,7 +25,7 @@ def main(address: str) -> None:
         page.wait_for_timeout(2000)
         top = page.locator("h1").bounding_box()["y"] - 20
         moved = page.get_by_role("heading", name="Answers that moved most").last.bounding_box()
-        form = page.get_by_role("radio").first.bounding_box()["y"]
+        form = page.get_by_role("combobox").first.bounding_box()["y"]
         middle = moved["y"] if moved else form
         shoot(page, "board", top, min(middle + 330, form))
         shoot(page, "board-form", form - 110, height)

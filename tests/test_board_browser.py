@@ -75,7 +75,7 @@ def test_a_reviewer_looks_and_decides_once(browser, board):
         fill(page, "Approve: version 2 becomes the champion in place of release 1", "better on the new plates")
         button(page).dblclick()
         assert "Version 2 of toy is approved: release 2 is the champion." in outcome(page)
-        assert button(page).count() == page.get_by_role("radio").count() == page.get_by_role("textbox").count() == 0
+        assert button(page).count() == page.get_by_role("combobox").count() == page.get_by_role("textbox").count() == 0
         assert page.locator("#candidate").count() == 0  # no sheet under which a click could fall
         page.get_by_text("Live is release 2 of toy").wait_for()
         assert page.outside == []
@@ -118,9 +118,8 @@ def test_a_failed_candidate_is_rejected_by_keyboard(browser, board):
         page.keyboard.press("Enter")
         button(page).wait_for()
         assert "Failed" in page.locator(".verdict.failed").first.inner_text()
-        page.get_by_role("radio").first.focus()
-        page.keyboard.press("ArrowDown")  # to the second choice
-        page.keyboard.press("Space")
+        page.get_by_role("combobox").focus()
+        page.keyboard.type("Reject")  # a list goes to what is typed
         page.keyboard.press("Tab")
         page.keyboard.type("the answers are off by ten")
         for _ in range(5):

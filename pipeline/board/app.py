@@ -45,7 +45,8 @@ def _(forms, drawn, mo, set_outcome):
                 set_outcome(outcome)
 
         fields = {
-            "action": mo.ui.radio(list(forms.choices(drawn.ticket)), label="**Your decision**"),
+            # The browser's own list: arrows do not move within marimo's radio buttons.
+            "action": mo.ui.dropdown(list(forms.choices(drawn.ticket)), label="**Your decision**", full_width=True),
             "reason": mo.ui.text_area(label="**Reason**, kept with the decision", full_width=True, max_length=1000),
         }
         if drawn.ticket.needs_override:

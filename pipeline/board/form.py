@@ -69,7 +69,7 @@ def missing(ticket: Ticket, answer: Mapping[str, Any] | None) -> str | None:
         answer: `action`, one of the words of `choices`; `reason`; `override`.
     """
     given = answer or {}
-    action = choices(ticket).get(str(given.get("action")))
+    action = _chosen(ticket, given)
     if action is None:
         return "Choose to approve or to reject."
     if not str(given.get("reason") or "").strip():
@@ -77,6 +77,12 @@ def missing(ticket: Ticket, answer: Mapping[str, Any] | None) -> str | None:
     if action == APPROVE and ticket.needs_override and not str(given.get("override") or "").strip():
         return "Its verdict is not passed: say why it may be released all the same, or reject it."
     return None
+
+
+def _chosen(ticket: Ticket, given: Mapping[str, Any]) -> str | None:
+    """The action chosen; marimo checks a form with what the browser sends, a list of one, and hands on the one."""
+    chosen = given.get("action")
+    return choices(ticket).get(str(chosen[0] if isinstance(chosen, list) and chosen else chosen))
 
 
 def decide(desk: Desk, ticket: Ticket, answer: Mapping[str, Any] | None) -> str | None:
@@ -89,7 +95,7 @@ def decide(desk: Desk, ticket: Ticket, answer: Mapping[str, Any] | None) -> str 
         return None
     ticket.used.append(True)
     given = answer or {}
-    action, reason = choices(ticket)[str(given["action"])], str(given["reason"])
+    action, reason = str(_chosen(ticket, given)), str(given["reason"])
     if desk.person != ticket.person:
         text = f"The page was drawn for {ticket.person.name}, you are {desk.person.name}. Nothing was decided."
         return build_outcome(text, "failed", ticket.name, ticket.version, reason)
