@@ -85,9 +85,10 @@ def button(page: Any) -> Any:
 
 
 def fill(page: Any, choice: str, reason: str) -> None:
-    """Fill in the board's form."""
+    """Fill in the board's form; `choice` is how the chosen option begins."""
     button(page).wait_for()
-    page.get_by_role("combobox").select_option(choice)
+    box = page.get_by_role("combobox")
+    box.select_option(next(text for text in box.locator("option").all_text_contents() if text.startswith(choice)))
     page.get_by_role("textbox").first.fill(reason)
 
 
