@@ -230,7 +230,7 @@ def test_a_missing_column_is_a_400_that_names_it(port):
 def test_decisions_are_final_and_can_be_undone_and_audited(project, port):
     import mlflow
 
-    client = mlflow.MlflowClient(project.env["MLFLOW_TRACKING_URI"])
+    client = mlflow.MlflowClient(*[project.env["MLFLOW_TRACKING_URI"]] * 2)  # registry, too: others ran before
     evaluated = client.get_model_version("mine-candidates", "1").run_id
     assert "no earlier release" in project.run("-e", "rollback", "-P", "reason=undo", code=1)
     assert "A decision is final" in project.run("-e", "promote", "-P", "version=1", "-P", "reason=again", code=1)
@@ -266,7 +266,7 @@ def test_the_champion_is_the_opponent_until_it_moves(project, port):
     assert "train: reused" in text
     assert "evaluate: reused" not in text
     assert "The champion learned from the same split: none of the test rows." in text
-    client = mlflow.MlflowClient(project.env["MLFLOW_TRACKING_URI"])
+    client = mlflow.MlflowClient(*[project.env["MLFLOW_TRACKING_URI"]] * 2)  # registry, too: others ran before
     live = client.get_model_version_by_alias("mine", "champion")
     found = client.search_runs(
         [experiment.experiment_id for experiment in client.search_experiments()],
@@ -281,7 +281,7 @@ def test_the_champion_is_the_opponent_until_it_moves(project, port):
 def test_a_changed_byte_is_never_released(project, port):
     import mlflow
 
-    client = mlflow.MlflowClient(project.env["MLFLOW_TRACKING_URI"])
+    client = mlflow.MlflowClient(*[project.env["MLFLOW_TRACKING_URI"]] * 2)  # registry, too: others ran before
     version = client.get_model_version("mine-candidates", "1")
     folder = Path(version.source.removeprefix("file://"))
     target = next(folder.rglob("model.onnx"))
