@@ -57,6 +57,7 @@ def broken_code(bundle):
     (bundle / "model.py").write_text("raise RuntimeError('broken')\n")
 
 
+@pytest.mark.slow
 def test_a_swap_under_load_loses_and_mixes_nothing(tracking, env, tmp_path):
     first, digest = publish(tmp_path, "swap", 1)
     options = ("--model", "models:/swap@champion", "--workers", "1", "--follow", "0.5")
