@@ -16,8 +16,9 @@ from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+    from pipeline.tracking import StepRun
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
         step.log_key(key_of(digest, name))
         description = step.client.download_artifacts(evaluated.info.run_id, "card/card.md")
         author = user()
-        again = find_registered(step.client, candidates_of(name), evaluated.info.run_id, digest)
+        again = find_registered(step, candidates_of(name), evaluated.info.run_id, digest)
         version = again or register_candidate(
             name,
             evaluated.info.run_id,
@@ -69,14 +70,19 @@ def main(argv: Sequence[str]) -> None:
         step.finish(f"{candidates_of(name)}/{version.version}")
 
 
-def find_registered(client: MlflowClient, candidates: str, run_id: str, digest: str) -> ModelVersion | None:
+def find_registered(step: StepRun, candidates: str, run_id: str, digest: str) -> ModelVersion | None:
     """The version that a `register` made which was killed before it could say so; it is the challenger then."""
     from pipeline.registry import CHALLENGER, DIGEST
+    from pipeline.tracking import COMPLETE
 
+    client = step.client
     there = client.search_model_versions(f"name = '{candidates}' AND run_id = '{run_id}'")
     version = next((version for version in there if version.tags.get(DIGEST) == digest), None)
-    if version:
-        client.set_registered_model_alias(candidates, CHALLENGER, version.version)
+    # A version that a finished step names is whole: who registers again wants another one.
+    named = f"tags.`{COMPLETE}` = '{candidates}/{version.version}'" if version else ""
+    if version is None or client.search_runs([step.experiment_id], named, max_results=1):
+        return None
+    client.set_registered_model_alias(candidates, CHALLENGER, version.version)
     return version
 
 
