@@ -1,20 +1,20 @@
-"""Steps in processes of their own, forked from this one: real ones to kill and to run side by side, but without the
-seconds that each would take to import. `mlflow.projects.run` is replaced by a fork; all else is as it is.
-
-The process of the tests must never open the tracking database itself: a connection does not outlive a fork.
+"""Steps in processes of their own: real ones to kill and to run side by side, but without the seconds that each would
+take to import. They are forked from a server that has imported all and done nothing: what other tests did in this
+process (threads, locks, open databases) does not reach them. `mlflow.projects.run` is replaced by a fork, too.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import sqlite3
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import chdir, closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,15 +22,12 @@ from typing import Any
 from tests.conftest import ROOT
 
 QUICK = ["--data=mine", "--target=y", "--hidden_dim=8", "--num_layers=1", "--max_epochs=3", "--resamples=20"]
+STEPS = [f"steps.{name}" for name in ("main", "prepare", "train", "evaluate", "register", "verify")]
+ROOMS = ("dataset", "store", "training", "export", "parity", "evaluation", "pages", "scoring", "registry")
+FOREIGN = ["mlflow.pyfunc", "lightning.pytorch.loggers", "sklearn.ensemble", "onnxscript", "matplotlib.pyplot"]
 
-
-def warm() -> None:
-    """Import once what every step needs."""
-    foreign = ("mlflow.pyfunc", "lightning.pytorch.loggers", "sklearn.ensemble", "onnxscript", "matplotlib.pyplot")
-    steps = [f"steps.{name}" for name in ("main", "prepare", "train", "evaluate", "register", "verify")]
-    rooms = ("dataset", "store", "training", "export", "parity", "evaluation", "pages", "scoring", "registry")
-    for name in (*foreign, *steps, *(f"pipeline.{room}" for room in rooms)):
-        importlib.import_module(name)
+forks = multiprocessing.get_context("forkserver")
+forks.set_forkserver_preload([*FOREIGN, *STEPS, *(f"pipeline.{room}" for room in ROOMS), "tests.forked"])
 
 
 class Folder:
@@ -55,8 +52,7 @@ class Folder:
         (folder / "tmp").mkdir()
 
     def start(self, step: str, *words: str, env: dict[str, str] | None = None) -> Running:
-        out = self.folder / f"out-{time.monotonic_ns()}.txt"
-        return Running(fork_step(step, list(words), self.folder, self.env | (env or {}), out), out)
+        return Running(step, list(words), self.folder, self.env | (env or {}))
 
     def run(self, step: str, *words: str, code: int = 0, env: dict[str, str] | None = None) -> str:
         running = self.start(step, *words, env=env)
@@ -120,24 +116,23 @@ def write_graphs(folder: Path, count: int) -> None:
 class Running:
     """A started step, leader of its own process group."""
 
-    def __init__(self, pid: int, out: Path) -> None:
-        self.pid, self.out = pid, out
-        self.code: int | None = None
+    def __init__(self, step: str, words: list[str], folder: Path, env: dict[str, str]) -> None:
+        self.out = folder / f"out-{time.monotonic_ns()}.txt"
+        self.process = forks.Process(target=_lead, args=(step, words, folder, env, self.out))
+        with chdir(ROOT):  # where the server finds what it imports, when this is the first
+            self.process.start()
 
     def text(self) -> str:
         return self.out.read_text(errors="replace") if self.out.exists() else ""
 
     def poll(self) -> int | None:
-        if self.code is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.code = os.waitstatus_to_exitcode(status) if pid else None
-        return self.code
+        """The exit code, once it has ended; minus the signal that killed it."""
+        return self.process.exitcode
 
-    def wait(self, timeout_s: float = 900) -> int:
-        end = time.monotonic() + timeout_s
-        while (code := self.poll()) is None:
-            assert time.monotonic() < end, f"still running: {self.text()}"
-            time.sleep(0.01)
+    def wait(self, timeout_s: float = 300) -> int:
+        self.process.join(timeout_s)
+        code = self.poll()
+        assert code is not None, f"still running: {self.text()}"
         return code
 
     def wait_for(self, word: str) -> None:
@@ -146,22 +141,20 @@ class Running:
             time.sleep(0.005)
 
     def kill(self, number: int = signal.SIGKILL, *, group: bool = True) -> None:
+        pid = self.process.pid
+        assert pid is not None
         with suppress(ProcessLookupError):
-            os.killpg(self.pid, number) if group else os.kill(self.pid, number)
+            os.killpg(pid, number) if group else os.kill(pid, number)
 
 
-def fork_step(step: str, words: list[str], cwd: Path, env: dict[str, str], out: Path) -> int:
-    """Fork a process, leader of a group, that runs a step as `python -m` would; its pid."""
-    warm()
-    pid = os.fork()
-    if pid == 0:
-        os.setpgid(0, 0)
-        _become(step, words, cwd, env, out)
-    return pid
+def _lead(*what: Any) -> None:
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also when the tests, in a background, ignore it
+    _become(*what)
 
 
 def _become(step: str, words: list[str], cwd: Path, env: dict[str, str], out: Path) -> None:
-    """End this process as the step ends."""
+    """Be a step, as `python -m` would run it; end this process as the step ends."""
     code = 1
     try:
         os.chdir(cwd)
