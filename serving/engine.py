@@ -24,12 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serving.frames import PLACES, pack_frame, read_frame
+from pipeline.machine import give_memory_back
+from serving.frames import LARGE, PLACES, pack_frame, read_frame
 from serving.inference import read_inference, write_inference
 from serving.jsonguard import parse_json
 from serving.refusal import RequestError
-
-LARGE = 1 << 20  # bytes of a request or of an answer whose memory is worth giving back at once
 
 JSON = "application/json"
 PARQUET = "application/vnd.apache.parquet"
@@ -248,7 +247,7 @@ class Worker:
         request.body = body = b""
         await self.writer.drain()
         if large:
-            await asyncio.to_thread(_give_memory_back)
+            await asyncio.to_thread(give_memory_back)
 
 
 def set_deadline(moment: float | None) -> None:
@@ -274,15 +273,6 @@ def forget_own_code() -> None:
     sys.path[:] = [place for place in sys.path if place and str(Path(place).resolve()) != root]
     for name in [name for name in sys.modules if name.split(".")[0] in ("pipeline", "serving")]:
         del sys.modules[name]
-
-
-def _give_memory_back() -> None:
-    """glibc keeps what was freed; other systems give it back themselves."""
-    import ctypes
-
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 async def main(connection: socket.socket, folder: Path) -> None:

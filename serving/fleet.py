@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BundleError
-from serving.frames import PLACES, pack_frame, read_frame
+from serving.frames import LARGE, PLACES, pack_frame, read_frame
 from serving.refusal import RequestError
 
 ROOT = Path(__file__).parents[1]
@@ -86,8 +86,9 @@ class Worker:
         self.ready: dict[str, Any] = {}
 
     @property
-    def free(self) -> int:
-        return PLACES - len(self.jobs)
+    def load(self) -> tuple[int, int]:
+        """Bytes and number of the requests it has."""
+        return sum(len(job.body) for job in self.jobs.values()), len(self.jobs)
 
     async def start(self) -> None:
         """Start the process and wait until it has loaded the bundle and answered its example.
@@ -259,11 +260,15 @@ class Fleet:
             self.release.close()
 
     def _dispatch(self) -> None:
-        while self.queue and self.workers:
-            worker = max(self.workers, key=lambda one: one.free)
-            if worker.free <= 0:
-                return
-            worker.send(self.queue.popleft())
+        for job in list(self.queue):
+            free = [worker for worker in self._workers_for(job) if len(worker.jobs) < PLACES]
+            if free:
+                self.queue.remove(job)
+                min(free, key=lambda worker: worker.load).send(job)
+
+    def _workers_for(self, job: Job) -> list[Worker]:
+        """Of several workers the first one takes no large request: a small one never has to wait for those."""
+        return self.workers[1:] or self.workers if len(job.body) > LARGE else self.workers
 
     async def _attend(self, worker: Worker) -> None:
         """Take a worker's answers until it ends; then start another one in its place."""

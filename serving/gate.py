@@ -16,8 +16,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.machine import give_memory_back
 from serving.docs import docs_page, openapi
 from serving.fleet import Answer, Fleet, Job
+from serving.frames import LARGE
 from serving.inference import describe_model
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.refusal import RequestError
@@ -127,6 +129,9 @@ class Gate:
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": status, "headers": raw})
         await send({"type": "http.response.body", "body": b"" if exchange.method == "HEAD" else body})
+        if max(exchange.size, len(body)) > LARGE:
+            exchange.job = None  # it holds the body
+            await asyncio.to_thread(give_memory_back)
 
     async def respond(self, exchange: Exchange, receive: Receive) -> Page:
         """The answer of the page that is asked for."""

@@ -13,6 +13,7 @@ from typing import Any
 from serving.refusal import RequestError
 
 MAX_DEPTH = 32
+MAX_CONTAINERS = 1_000_000  # arrays and objects; ten of them a row, at the most rows a request may have
 MAX_DIGITS = 64  # characters of one number; a float64 never needs more than 25
 
 # Possessive: a text without its closing quote costs one pass, too.
@@ -26,6 +27,8 @@ def parse_json(body: bytes) -> Any:
     Raises:
         RequestError: 400, if it is no JSON (RFC 8259), or beyond the limits.
     """
+    if body.count(b"[") + body.count(b"{") > MAX_CONTAINERS:
+        raise _refused(f"the JSON has more than {MAX_CONTAINERS} brackets and braces")
     if _is_deeper(body, MAX_DEPTH):
         raise _refused(f"the JSON is nested deeper than {MAX_DEPTH} levels")
     try:

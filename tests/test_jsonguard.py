@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.jsonguard import MAX_DEPTH, MAX_DIGITS, parse_json
+from serving.jsonguard import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, parse_json
 from serving.refusal import RequestError
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -57,6 +57,7 @@ def test_depth_is_counted_exactly(opening):
         (b'{"a":' * 100_000, "nested deeper"),
         (b'{"a": 1, "a": 1}', "same key twice"),
         (b'[{"a": {"b": 1, "c": 2, "b": 3}}]', "same key twice"),
+        (b"[" + b"{}," * MAX_CONTAINERS + b"{}]", "brackets and braces"),
         (b"[NaN]", "NaN is no JSON"),
         (b"[-Infinity]", "-Infinity is no JSON"),
         (b"[1e400]", "float64"),

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.frames import LARGE
 from tests.app_server import environment, serving_app, wait_until
 from tests.conftest import ROOT
 from tests.small_models import graph_row, write_graph_bundle, write_molecule_bundle
@@ -255,6 +256,17 @@ def test_full_means_not_ready(bundle, tmp_path):
             assert app.ask("GET", "/health").status == 200
             assert all(one.result().status == 200 for one in asked)
         assert app.ask("GET", "/ready").status == 200
+
+
+def test_a_small_request_does_not_wait_for_large_ones(bundle, tmp_path):
+    slow = copy_that_sleeps(bundle, tmp_path / "slow", 4)
+    large = json.dumps({"dataframe_records": [ROW] * 7}).encode() + b" " * LARGE
+    with serving_app(tmp_path, "--bundle", str(slow), "--workers", "2") as app, ThreadPoolExecutor(9) as pool:
+        asked = [pool.submit(app.invoke, large) for _ in range(9)]  # more than both workers have places
+        wait_until(lambda: app.metric("graphline_queue_length") == 5)
+        assert app.invoke(BODY).status == 200
+        assert not any(one.done() for one in asked)
+        assert all(one.result().status == 200 for one in asked)
 
 
 def test_sigterm_drains_and_exits_0(bundle, tmp_path):
