@@ -30,7 +30,7 @@ def build_markdown(card: CardInputs) -> str:
         if values:
             lines += [
                 "",
-                f"**{title}**: {'; '.join(f'{_md(key)} {_md(value)}' for key, value in list(values.items())[:4])}",
+                f"**{title}**: {'; '.join(f'{_md(key)} {_md(value)}' for key, value in list(values.items())[:5])}",
             ]
     commit = card.environment.get("commit")
     made = f"Made {_md(card.created)}" + (f" by commit {_md(commit)}" if commit else "")

@@ -41,7 +41,7 @@ caption{text-align:left;color:var(--soft);padding:.2rem 0}
 th,td{padding:.3rem .7rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top;overflow-wrap:normal}
 table.facts{width:100%}table.facts td{overflow-wrap:anywhere}table.facts th{width:15rem;max-width:40vw}
 thead th{background:var(--wash);border-bottom-width:2px}
-tbody th{font-weight:600}table:not(.facts) tbody th{white-space:nowrap}
+tbody th{font-weight:600}table:not(.facts) tbody th{min-width:9rem;overflow-wrap:anywhere}
 td.number{text-align:right;white-space:nowrap}th.number{text-align:right}
 .figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,25rem),1fr));gap:1rem;margin:.6rem 0}
 .small{grid-template-columns:repeat(auto-fill,minmax(min(100%,14rem),1fr))}
