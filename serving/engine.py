@@ -28,6 +28,7 @@ from pipeline.machine import give_memory_back
 from serving.frames import LARGE, PLACES, pack_frame, read_frame
 from serving.inference import read_inference, write_inference
 from serving.jsonguard import parse_json
+from serving.numbers import take_out
 from serving.refusal import RequestError
 
 JSON = "application/json"
@@ -58,6 +59,7 @@ class Request:
     rows: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     refusal: RequestError | None = None
+    no_numbers: dict[int, str] = field(default_factory=dict)  # row -> column
 
 
 CURRENT: ContextVar[Request] = ContextVar("CURRENT")
@@ -92,6 +94,9 @@ class Noted:
             # Its text may hold the client's data.
             log.error("the model failed on request %d: %s", request.id, type(error).__name__)
             raise
+        for row, name in request.no_numbers.items():
+            if answers["error"].iat[row] == "missing":
+                answers.loc[row, ["error", "error_detail"]] = "wrong_type", f"'{name}' is no number."
         request.errors.update(code for code in answers["error"] if code is not None)
         return answers
 
@@ -133,13 +138,20 @@ class Engine:
         try:
             if request.kind == "infer":
                 return 200, await self._infer(request)
+            body = request.body
             if request.content_type == JSON:
-                await asyncio.to_thread(parse_json, request.body)
+                body = await asyncio.to_thread(self._read_json, request)
             elif request.content_type == PARQUET:
                 await asyncio.to_thread(_check_parquet, request.body)
-            return 200, await self._invoke(request, request.body, request.content_type)
+            return 200, await self._invoke(request, body, request.content_type)
         except RequestError as refusal:
             return refusal.status, refusal.body(v2=request.kind == "infer")
+
+    def _read_json(self, request: Request) -> bytes:
+        """The body as MLflow may see it."""
+        asked = parse_json(request.body)
+        request.no_numbers = take_out(asked, self.inputs)
+        return json.dumps(asked).encode() if request.no_numbers else request.body
 
     async def _infer(self, request: Request) -> bytes:
         """A request of the Open Inference Protocol."""

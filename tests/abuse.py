@@ -68,10 +68,10 @@ BODIES: dict[str, Body] = {
     "params": Body(
         b'{"dataframe_records": [{"smiles": "C", "temperature": 1}], "params": {"a": 1}}', statuses=(200, 400)
     ),
-    # MLflow reads these two as numbers before a model sees them.
-    "text for a number": Body(NUMBER % b'"1"', statuses=(200, 400)),
-    "bool for a number": Body(NUMBER % b"true", statuses=(200, 400)),
-    "words for a number": Body(NUMBER % b'"one"'),
+    "text for a number": Body(NUMBER % b'"1"', statuses=(200,), codes=("wrong_type",)),
+    "bool for a number": Body(NUMBER % b"true", statuses=(200,), codes=("wrong_type",)),
+    "words for a number": Body(NUMBER % b'"one"', statuses=(200,), codes=("wrong_type",)),
+    "object for a number": Body(NUMBER % b"{}", statuses=(200,), codes=("wrong_type",)),
     "number for a SMILES": Body(SMILES % b"5", statuses=(200, 400), codes=("wrong_type",)),
     "list for a SMILES": Body(SMILES % b'["C"]', statuses=(200, 400), codes=("wrong_type",)),
     "object for a SMILES": Body(SMILES % b'{"a": 1}', statuses=(200, 400), codes=("wrong_type",)),

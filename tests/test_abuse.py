@@ -94,6 +94,7 @@ def test_nobody_is_harmed(app):
 
 # What plain serving does otherwise than `serving.app`; README says so. It answers with a status of 500 or closes.
 PLAIN_500 = ("no Content-Type", "5,000 digits", "depth 100,000", "depth 100,000, open")
+PLAIN_CASTS = ("text for a number", "bool for a number", "words for a number", "object for a number")
 PLAIN_TAKES = ("same key twice", "same column twice", "NaN", "Infinity", "minus Infinity", "1e400", "UTF-16")
 PLAIN_SLOW = ("50 MB string", "1,000,000 rows", "9 MB of empty objects", "9 MB of brackets")
 
@@ -102,10 +103,11 @@ PLAIN_SLOW = ("50 MB string", "1,000,000 rows", "9 MB of empty objects", "9 MB o
 def test_bodies_in_plain_serving(plain, name):
     one = BODIES[name]
     reply = send(plain, one)
-    assert reply.status in (*one.statuses, *((200, 400) if name in PLAIN_TAKES else ())), reply.body[:300]
+    taken = name in (*PLAIN_TAKES, *PLAIN_CASTS)
+    assert reply.status in (*one.statuses, *((200, 400) if taken else ())), reply.body[:300]
     if reply.status == 200:
         assert reply.json
-        if one.codes:
+        if one.codes and not taken:
             assert {row["error"] for row in reply.json["predictions"]} <= set(one.codes)
 
 

@@ -23,7 +23,7 @@ GROUPS = {
     "W": {"marimo"},
 }
 
-SERVER = ("frames", "refusal", "jsonguard", "inference", "engine", "fleet", "release", "docs")
+SERVER = ("frames", "refusal", "jsonguard", "numbers", "inference", "engine", "fleet", "release", "docs")
 """Rooms of the production server that need nothing but the standard library at module level."""
 
 MAY_IMPORT = {

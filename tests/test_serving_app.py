@@ -71,6 +71,14 @@ def test_says_which_version_answered(app, bundle):
     assert (headers["x-model-digest"], headers["x-model-version"]) == (digest, "atoms/bundle")
 
 
+def test_text_and_booleans_are_no_numbers_and_harm_no_neighbour(app):
+    rows = [ROW | {"temperature": "2"}, ROW, {"smiles": "C(", "temperature": True}, ROW | {"temperature": None}]
+    answers = app.invoke({"dataframe_records": rows}).json["predictions"]
+    assert [answer["error"] for answer in answers] == ["wrong_type", None, "invalid_smiles", "missing"]
+    assert answers[0]["error_detail"] == "'temperature' is no number."
+    assert answers[1] == app.invoke(BODY).json["predictions"][0]
+
+
 def test_request_id_and_trace_go_through(app):
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     reply = app.invoke(BODY, X_Request_Id="order-66", traceparent=trace)
