@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 PROCESS = "graphline.process"
 """Tag: host, process id and start time of the process that writes the run."""
+
+NEVER_BEGUN_S = 86_400
+"""A run of this project that no process has taken over by then has none, whichever host it was to be on."""
+ROOT = Path(__file__).parents[1]
 
 _PARENT, _ENTRY_POINT = "mlflow.parentRunId", "mlflow.project.entryPoint"
 
@@ -52,7 +57,12 @@ def is_orphan(client: MlflowClient, run: Run, local: bool) -> bool:
     if _PARENT in tags:  # started by `main`, not yet taken over by its own process
         parent = client.get_run(tags[_PARENT])
         return PROCESS in parent.data.tags and _is_dead(parent.data.tags[PROCESS])
-    return local and _ENTRY_POINT in tags and not _older_launcher(run.info.start_time / 1000)
+    if _ENTRY_POINT not in tags:
+        return False
+    started = run.info.start_time / 1000
+    if local:
+        return not _older_launcher(started)
+    return tags.get("mlflow.source.name") == ROOT.as_uri() and time.time() - started > NEVER_BEGUN_S
 
 
 def _is_dead(tag: str) -> bool:

@@ -69,6 +69,16 @@ def test_a_run_that_its_process_has_not_yet_taken_over_is_judged_by_its_parent(d
         assert is_orphan(Client(parent), child, True) is orphan
 
 
+def test_on_a_server_a_run_that_nothing_took_over_is_an_orphan_after_a_day():
+    ours = {"mlflow.project.entryPoint": "main", "mlflow.source.name": orphans.ROOT.as_uri()}
+    for seconds, tags, orphan in [
+        (90_000, ours, True),
+        (80_000, ours, False),
+        (90_000, ours | {"mlflow.source.name": "file:///elsewhere"}, False),
+    ]:
+        assert is_orphan(Client(), run("r", (time.time() - seconds) * 1000, **tags), False) is orphan
+
+
 def test_a_run_of_mlflow_run_is_judged_by_whether_one_is_alive_that_may_have_made_it(tmp_path, monkeypatch):
     waiting = run("r", **{"mlflow.project.entryPoint": "main"})
     monkeypatch.setattr(orphans, "_older_launcher", lambda time_s: False)
