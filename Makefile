@@ -14,6 +14,8 @@ PEERS := .venv-peers
 .PHONY: run test test-slow check format bench bench-accuracy clean
 
 run: $(VENV)/.run
+	@# Of several at once on a new database one makes its tables; mlflow run by itself would let them collide.
+	python -c 'from pipeline.tracking import open_database; open_database()'
 	mlflow run . --env-manager local
 
 test: $(VENV)/.test

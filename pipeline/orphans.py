@@ -62,7 +62,7 @@ def is_orphan(client: MlflowClient, run: Run, local: bool) -> bool:
     started = run.info.start_time / 1000
     if local:
         return not _older_launcher(started)
-    return tags.get("mlflow.source.name") == ROOT.as_uri() and time.time() - started > NEVER_BEGUN_S
+    return bool(tags.get("mlflow.source.name") == ROOT.as_uri()) and time.time() - started > NEVER_BEGUN_S
 
 
 def _is_dead(tag: str) -> bool:
