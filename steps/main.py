@@ -198,15 +198,19 @@ def complete(run: Run) -> str:
 
 def next_commands(name: str, version: str, evaluated: Run, config: Mapping[str, Any] | PrepareConfig) -> list[str]:
     """The exact commands that come next, ready to paste."""
+    import mlflow
+
     tags = evaluated.data.tags
     card = Path(tags["graphline.card"])
+    server = mlflow.get_tracking_uri()
+    look = f"open {server}" if server.startswith("http") else "mlflow ui --port 5000"
     example = tags["graphline.example"]
     return [
         "",
         f"{name}-candidates version {version}: {tags['graphline.headline']}",
         "next, in this folder:",
         f"  activate  source {os.path.relpath(Path(sys.prefix) / 'bin' / 'activate')}",
-        f"  look      mlflow ui --port 5000        # and the card: {card}",
+        f"  look      {look:<28}# and the card: {card}",
         f"  predict   mlflow run . --env-manager local -e predict -P name={name} -P data=new.csv -P out=answers.csv",
         f'  release   mlflow run . --env-manager local -e promote -P name={name} -P version={version} -P reason="why"',
         f'  serve     mlflow models serve -m "models:/{name}@champion" -p 5001 --env-manager local',

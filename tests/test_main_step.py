@@ -106,6 +106,13 @@ def test_next_commands_can_be_pasted():
     assert commands["ask"][-1] == example
 
 
+def test_one_looks_at_the_server_where_there_is_one(monkeypatch):
+    monkeypatch.setattr("mlflow.get_tracking_uri", lambda: "http://server:5000")
+    assert any(
+        line.startswith("  look      open http://server:5000 ") for line in next_commands("m", "1", evaluated("{}"), {})
+    )
+
+
 def test_another_champion_is_another_evaluation(monkeypatch):
     monkeypatch.chdir(ROOT)
     inputs = {"store": "stored", "training": "trained"}
