@@ -80,13 +80,15 @@ def scratch() -> Iterator[Path]:
     before = tempfile.tempdir
     root = Path(tempfile.gettempdir())
     for folder in root.glob(f"{_SCRATCH}*"):
-        with contextlib.suppress(Timeout, OSError):
-            if (folder / "lock").is_file():  # else it is being made right now
-                with FileLock(folder / "lock").acquire(timeout=0):
-                    shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(Timeout, OSError), FileLock(folder / "lock").acquire(timeout=0):
+            shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=_SCRATCH, ignore_cleanup_errors=True) as own:
         lock = FileLock(Path(own) / "lock")
         lock.acquire()
+        while not (Path(own) / "lock").is_file():  # another process came before the lock, and took it for a dead one's
+            lock.release()
+            Path(own).mkdir(exist_ok=True)
+            lock.acquire()
         tempfile.tempdir = own
         try:
             yield Path(own)

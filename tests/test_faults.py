@@ -62,7 +62,6 @@ def test_ctrl_c_ends_main_and_step_as_killed(tmp_path, step):
     by_step = {run["tags"].get("graphline.step"): run["status"] for run in folder.runs()}
     assert by_step["main"] == "KILLED"
     assert by_step[step] in ("KILLED", "FINISHED")  # it may have ended just then
-    assert folder.leftovers() == []
     before = ALL[: ALL.index(step)]
     assert not set(before) & set(ran(folder.main(*words)))
     check_clean(folder)

@@ -79,26 +79,23 @@ def test_killed_at_random_moments_no_row_is_lost_or_repeated(kind, tmp_path):
         molecule_rows(20_000).to_csv(data, index=False)
     suffix = "csv" if kind == "tables" else kind
     expected, out = tmp_path / f"expected.{suffix}", tmp_path / f"out.{suffix}"
-    started = time.monotonic()
     whole = result(start(SCORE, bundle, data, expected))
-    took = time.monotonic() - started
-    rng, kills, progress = random.Random(0), 0, []
-    for _ in range(12):
+    journal = tmp_path / f".out.{suffix}.journal"
+
+    def rows_done():
+        return json.loads(journal.read_text())["rows"] if journal.exists() else 0
+
+    rng, progress = random.Random(0), [0]
+    for pause_s in (rng.uniform(0, 0.3) for _ in range(4)):
         process = start(SCORE, bundle, data, out)
-        try:
-            process.wait(took * rng.uniform(0.3, 0.8))
-            break
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            process.stdout.close()
-            kills += 1
-        journal = tmp_path / f".out.{suffix}.journal"
-        progress.append(json.loads(journal.read_text())["rows"] if journal.exists() else 0)
-    if not out.exists():
-        process = start(SCORE, bundle, data, out)
-    rows, resumed, errors = result(process)
-    assert kills >= 2
+        while process.poll() is None and rows_done() == progress[-1]:
+            time.sleep(0.002)
+        time.sleep(pause_s)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        process.stdout.close()
+        progress.append(rows_done())
+    rows, resumed, errors = result(start(SCORE, bundle, data, out))
     assert progress == sorted(progress)
     assert resumed >= max(progress) > 0
     assert [rows, errors] == [whole[0], whole[2]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from pipeline.workfolder import claim, hold, locked, scratch, sweep
 from tests.conftest import ROOT
@@ -92,4 +94,33 @@ def test_a_process_has_its_own_temporary_folder(tmp_path, monkeypatch):
             assert own.is_dir()
             assert inner.parent == own
     assert tempfile.gettempdir() == str(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_temporary_folder_whose_owner_died_before_its_lock_goes_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch() as own:
+        prefix = own.name[: own.name.rindex("-") + 1]
+    (tmp_path / f"{prefix}dead").mkdir()
+    with scratch() as own:
+        assert list(tmp_path.iterdir()) == [own]
+
+
+def test_whoever_loses_the_folder_before_locking_it_makes_it_again(tmp_path, monkeypatch):
+    """Another process may sweep between the making of the folder and its lock."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    acquire, lost = FileLock.acquire, []
+
+    def swept_once(lock, *args, **kwargs):
+        found = acquire(lock, *args, **kwargs)
+        if not lost:
+            lost.append(lock.lock_file)
+            shutil.rmtree(Path(lock.lock_file).parent)
+        return found
+
+    monkeypatch.setattr(FileLock, "acquire", swept_once)
+    with scratch() as own:
+        assert lost == [str(own / "lock")]
+        assert (own / "lock").is_file()
+        (own / "a").write_text("it can be used")
     assert not list(tmp_path.iterdir())
