@@ -1,7 +1,5 @@
 """Metrics against scikit-learn and scipy, by hand, and on inputs that go wrong in practice."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -207,12 +205,11 @@ def test_names_are_those_of_the_gate():
 
 
 @pytest.mark.slow
-def test_large_test_sets_take_seconds():
+def test_large_test_sets_are_scored():
     rng = np.random.default_rng(0)
     y = rng.normal(size=100_000)
-    start = time.perf_counter()
-    score_target(NUMBER, y, y + rng.normal(size=len(y)))
-    assert time.perf_counter() - start < 30
+    found = score_target(NUMBER, y, y + rng.normal(size=len(y)))
+    assert found["rmse"].value == pytest.approx(1, abs=0.01)
 
 
 # --- two models on the same rows ----------------------------------------------------------------------------------

@@ -83,9 +83,8 @@ class Held:
 
 
 def test_a_lone_request_does_not_wait(network):
-    started = time.monotonic()
-    assert ask(share(network, wait_s=60), 3, 1, 4) == [3, 1, 4]
-    assert time.monotonic() - started < 10
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(ask, share(network, wait_s=60), 3, 1, 4).result(20) == [3, 1, 4]
     assert network.batches == [[3, 1, 4]]
 
 

@@ -308,16 +308,12 @@ def test_report_is_json_ready():
 
 
 @pytest.mark.slow
-def test_a_million_graphs_in_seconds_and_64_bytes_each():
-    import time
+def test_a_million_graphs_take_64_bytes_each():
     import tracemalloc
 
     count = 1_000_000
     group = np.random.default_rng(0).integers(0, count, count)
     y = np.arange(count) % 2
-    begin = time.perf_counter()
-    split("random", group, y, BINARY)
-    assert time.perf_counter() - begin < 5
     prepared = keys(group), y.astype(np.float32)[:, None]
     tracemalloc.start()
     split_graphs("random", prepared[0], y=prepared[1], targets=BINARY)
