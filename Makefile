@@ -14,8 +14,6 @@ PEERS := .venv-peers
 .PHONY: run test test-slow check format bench bench-accuracy clean
 
 run: $(VENV)/.run
-	@# Of several at once on a new database one makes its tables; mlflow run by itself would let them collide.
-	python -c 'from pipeline.tracking import open_database; open_database()'
 	mlflow run . --env-manager local
 
 test: $(VENV)/.test
@@ -45,11 +43,13 @@ bench-accuracy: $(VENV)/.run $(PEERS)/.done
 	python -m bench.accuracy bbbp --split scaffold --split_seeds 0 1 2
 	python -m bench.report
 
-$(VENV)/.run: requirements.txt
+$(VENV)/.run: requirements.txt pyproject.toml plugin/graphline_plugin.py
 	$(PYTHON) -m venv $(VENV)
 	pip install --quiet --upgrade pip==26.3
 	pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $$(grep '^torch==' requirements.txt)
 	pip install --quiet --requirement requirements.txt
+	pip install --quiet --no-deps --force-reinstall .
+	rm -rf build plugin/*.egg-info
 	touch $@
 
 $(VENV)/.test: $(VENV)/.run tests/requirements.txt
