@@ -3,7 +3,7 @@
     python -m bench.accuracy solubility --seeds 0 1 2 --who graphline forest
     python -m bench.accuracy bbbp --split random --split_seeds 0 1 2
     python -m bench.accuracy bbbp --split scaffold --split_seeds 0 1 2
-    python -m bench.accuracy bbbp --split scaffold --split_seeds 0 1 2 --who graphline --descriptors
+    python -m bench.accuracy bbbp --split scaffold --split_seeds 0 1 2 --who graphline --with forest
 
 Writes bench/results/accuracy-<data>-<split>.json; a row replaces the one of the same answerer, split and seed.
 The peer is chemprop 2.3.1 with its defaults (`pip install chemprop==2.3.1` into an environment of its own), 50 epochs
@@ -46,15 +46,14 @@ def main() -> None:
     parser.add_argument("--who", nargs="+", choices=WHO, default=list(WHO))
     parser.add_argument("--peer", default=".venv-peers/bin/chemprop", help="chemprop's program")
     parser.add_argument("--side", choices=SIDES, default="test", help="validation: for choosing settings")
-    parser.add_argument("--descriptors", action="store_true", help="for ours; kept as graphline+descriptors")
+    parser.add_argument("--with", dest="more", choices=("descriptors", "forest"), help="for ours; kept as graphline+…")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="training settings")
     arguments = parser.parse_args()
     rows = []
     for split_seed in arguments.split_seeds:
         with tempfile.TemporaryDirectory() as folder:
-            config = PrepareConfig(
-                data=arguments.data, split=arguments.split, split_seed=split_seed, descriptors=arguments.descriptors
-            )
+            more = {arguments.more: True} if arguments.more else {}
+            config = PrepareConfig(data=arguments.data, split=arguments.split, split_seed=split_seed, **more)
             store = build_store(
                 config, find_source(config, ROOT, Path(folder)), Path(folder) / "store", "", lambda n: n
             )
@@ -71,7 +70,7 @@ def compare(store: Store, arguments: argparse.Namespace, split_seed: int, folder
         for who in arguments.who:
             started = time.monotonic()
             if who == "graphline":
-                who += "+descriptors" * arguments.descriptors
+                who += f"+{arguments.more}" if arguments.more else ""
                 answers = train_ours(store, side, seed, arguments.set, folder / f"ours-{seed}")
             elif who == "chemprop":
                 epochs = EPOCHS[arguments.data]

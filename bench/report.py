@@ -21,7 +21,7 @@ _BEGIN, _END = "<!-- made by python -m bench.report -->", "<!-- end -->"
 _METRICS = {"rmse": "RMSE ↓", "roc_auc": "ROC-AUC ↑"}
 _WHO = {
     "graphline": "graphline, one default network",
-    "graphline+descriptors": "with `descriptors=true`",
+    "graphline+forest": "with `forest=true`",
     "chemprop": "chemprop 2.3.1, defaults",
     "forest": "forest on fingerprints and descriptors",
 }

@@ -4,6 +4,7 @@ folder/
     training.json               settings, and of each finished member its seed, best epoch, curve and weights' sha256
     member-<k>/best.ckpt        weights with the lowest validation loss, see BestCheckpoint
     member-<k>/last.ckpt        everything that resuming needs
+    member-<k>/forest.npz       with `forest=true`: its trees, see pipeline/forest
 """
 
 from __future__ import annotations
@@ -35,11 +36,17 @@ class MemberReport:
     train_time_s: float  # of the last start, when resumed
     curve: list[dict[str, float]]  # an epoch each: epoch, train/loss, learning_rate, val/loss, val/<target>/…
     sha256: str  # of best.ckpt
+    forest: str | None = None  # sha256 of forest.npz, where there is one
 
 
 def best_path(folder: Path, member: int) -> Path:
     """Where the best weights of a member lie."""
     return folder / f"member-{member}" / "best.ckpt"
+
+
+def forest_path(folder: Path, member: int) -> Path:
+    """Where the trees of a member lie."""
+    return folder / f"member-{member}" / "forest.npz"
 
 
 def read_training(folder: Path) -> tuple[TrainConfig, list[MemberReport]] | None:
@@ -77,7 +84,7 @@ def write_training(folder: Path, config: TrainConfig, members: list[MemberReport
 def intact_members(folder: Path, members: list[MemberReport]) -> list[MemberReport]:
     """The members, up to the first whose weights are gone or changed; what is behind is removed, to be trained anew."""
     for k, member in enumerate(members):
-        if file_digest(best_path(folder, k)) != member.sha256:
+        if _changed(folder, k, member):
             for later in range(k, len(members)):
                 shutil.rmtree(best_path(folder, later).parent, ignore_errors=True)
             return members[:k]
@@ -99,12 +106,16 @@ def check_checkpoints(folder: str | Path) -> str:
         raise StoreError(f"{folder.absolute()}: holds no finished training; run the step train, or resume it.")
     config, members = found
     for k, member in enumerate(members):
-        path = best_path(folder, k)
-        now = file_digest(path)
-        if now != member.sha256:
-            what = "is missing" if now is None else "was changed after it was written (its sha256 differs)"
+        if path := _changed(folder, k, member):
+            what = "was changed after it was written (its sha256 differs)" if path.exists() else "is missing"
             raise StoreError(f"{path.absolute()}: {what}; delete the folder and run train again.")
     return _digest([config.to_dict(), [dataclasses.asdict(member) | {"train_time_s": None} for member in members]])
+
+
+def _changed(folder: Path, k: int, member: MemberReport) -> Path | None:
+    """A file of a member that is not what was written, or None."""
+    wanted = {best_path(folder, k): member.sha256, forest_path(folder, k): member.forest}
+    return next((path for path, sha256 in wanted.items() if file_digest(path) != sha256), None)
 
 
 def file_digest(path: Path) -> str | None:

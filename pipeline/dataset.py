@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.descriptors import DESCRIPTOR_COLUMNS
+from pipeline.descriptors import DESCRIPTOR_COLUMNS, FINGERPRINT_SIZE
 from pipeline.errors import ConfigError, DataError, SplitError
 from pipeline.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS
 from pipeline.graphtable import open_graph_tables
@@ -73,6 +73,8 @@ def open_source(config: PrepareConfig, source: Source) -> Opened:
     if source.kind == "graph":
         if config.descriptors:
             raise ConfigError("descriptors=true is for molecules; pass number columns of graphs.csv as features=.")
+        if config.forest:
+            raise ConfigError("forest=true is for molecules: its trees look at descriptors and substructures.")
         tables = open_graph_tables(
             source.path,
             directed=config.directed,
@@ -117,12 +119,13 @@ def open_source(config: PrepareConfig, source: Source) -> Opened:
         node_columns=NODE_COLUMNS,
         edge_columns=EDGE_COLUMNS,
         graph_columns=graph_columns,
-        descriptor_columns=DESCRIPTOR_COLUMNS if config.descriptors else (),
+        descriptor_columns=DESCRIPTOR_COLUMNS if config.descriptors or config.forest else (),
+        fingerprint_size=FINGERPRINT_SIZE if config.forest else 0,
         featurizer_version=FEATURIZER_VERSION,
         limits=limits,
         description=source.recipe.get("description"),
     )
-    wanted = Wanted(limits, source.split == "scaffold", config.descriptors)
+    wanted = Wanted(limits, source.split == "scaffold", config.descriptors or config.forest, config.forest)
     parts = partial(molecule_parts, table, smiles, asked, wanted, config.processes)
     return Opened(source, schema, smiles, table.decimal, asked, parts, side_column)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from pipeline.descriptors import DESCRIPTOR_COLUMNS, describe
+from pipeline.descriptors import DESCRIPTOR_COLUMNS, FINGERPRINT_SIZE, count_substructures, describe
 from pipeline.errors import RowError
 from pipeline.graph import GraphChunk, Ints
 from pipeline.molecule import digest, parse_smiles, scaffold_key
@@ -55,14 +55,19 @@ RDKit derives from it. So molecules of one group have one skeleton (`skeleton_ha
 class Featurized(NamedTuple):
     """The molecules of a chunk of rows; K of the B rows are good."""
 
-    chunk: GraphChunk  # the K good ones; u (K, U) holds the descriptors; y (K, 0)
+    chunk: GraphChunk  # the K good ones; u (K, U) holds descriptors and fingerprint; y (K, 0)
     good: NDArray[np.int64]  # (K,) their positions among the rows
     errors: dict[int, RowError]  # position of each other row -> why
     scaffold: NDArray[np.uint64]  # (K, 2) digest of the scaffold key; (0, 2) if not asked for
 
 
 def featurize_smiles(
-    smiles: Sequence[object], limits: Limits, *, scaffolds: bool = False, descriptors: bool = False
+    smiles: Sequence[object],
+    limits: Limits,
+    *,
+    scaffolds: bool = False,
+    descriptors: bool = False,
+    fingerprint: bool = False,
 ) -> Featurized:
     """Read and featurize a chunk of SMILES.
 
@@ -70,6 +75,7 @@ def featurize_smiles(
         smiles: B values; None and blank text are missing ones.
         scaffolds: also build the scaffold keys, which takes about as long as the rest.
         descriptors: also fill `u` with the columns of `pipeline.descriptors`, which takes several times the rest.
+        fingerprint: behind those the counts of substructures.
     """
     records = Records()
     good: list[int] = []
@@ -79,7 +85,8 @@ def featurize_smiles(
     for position, value in enumerate(smiles):
         try:
             mol = parse_smiles(_text(value), limits)
-            numbers = describe(mol) if descriptors else None
+            numbers = [describe(mol)] if descriptors else []
+            numbers += [count_substructures(mol)] if fingerprint else []
             key = _scaffold(mol) if scaffolds else None
         except RowError as error:
             errors[position] = error
@@ -88,15 +95,17 @@ def featurize_smiles(
             errors[position] = RowError("invalid_smiles", "RDKit fails on this molecule.")
             continue
         good.append(position)
-        if numbers is not None:
-            described.append(numbers)
+        described += numbers
         if key is not None:
             scaffold.append(key)
         records.append(mol)
     keys = np.array(scaffold, dtype=np.uint64).reshape(-1, 2)
     chunk = _pack(records)
-    if descriptors:
-        chunk = chunk._replace(u=np.array(described, dtype=np.float32).reshape(-1, len(DESCRIPTOR_COLUMNS)))
+    width = len(DESCRIPTOR_COLUMNS) * descriptors + FINGERPRINT_SIZE * fingerprint
+    if width and good:
+        chunk = chunk._replace(u=np.concatenate(described).reshape(len(good), width))
+    elif width:
+        chunk = chunk._replace(u=np.zeros((0, width), dtype=np.float32))
     return Featurized(chunk, np.array(good, dtype=np.int64), errors, keys)
 
 

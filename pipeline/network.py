@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from pipeline.colors import group_rows
 from pipeline.errors import ConfigError, TrainingError
+from pipeline.forest import Forest
 from pipeline.graph import GraphBatch
 from pipeline.layers import DMPNN, EDGE_BLIND, Stack, take_rows
 from pipeline.onnxforms import can_key, embed_distinct
@@ -174,13 +175,14 @@ class GraphFeatures(nn.Module):
     def __init__(self, schema: Schema, statistics: Statistics, hidden_dim: int, dropout: float) -> None:
         super().__init__()
         self.width = 4 * hidden_dim
-        self.numbers = Standardize(statistics["u"])
         self.num_own = len(schema.graph_columns)
+        self.num_read = self.num_own + len(schema.descriptor_columns)  # what is behind is for the forest
+        self.numbers = Standardize({name: values[: self.num_read] for name, values in statistics["u"].items()})
         self.drop = nn.Dropout(dropout)
-        self.mlp = nn.Sequential(nn.Linear(len(schema.u_columns), self.width), nn.ReLU(), nn.Dropout(dropout))
+        self.mlp = nn.Sequential(nn.Linear(self.num_read, self.width), nn.ReLU(), nn.Dropout(dropout))
 
     def forward(self, u: Tensor) -> Tensor:
-        values = self.numbers(u)
+        values = self.numbers(u if u.shape[1] == self.num_read else u[:, : self.num_read])
         own, descriptors = values[:, : self.num_own], values[:, self.num_own :]
         descriptors = self.drop(descriptors.clamp(-_FARTHEST, _FARTHEST))
         return self.mlp(torch.cat([own, descriptors], dim=1))  # type: ignore[no-any-return]
@@ -223,12 +225,17 @@ class Head(nn.Module):
 
 
 class GraphNetwork(nn.Module):
-    """A batch of graphs to predictions on the trained scale (class targets: logits)."""
+    """A batch of graphs to predictions on the trained scale (class targets: logits).
+
+    Attributes:
+        forest: trees whose answers an `Ensemble` mixes into those of this network, which is trained without them.
+    """
 
     def __init__(self, modules: Sequence[TensorDictModule], head: Head) -> None:
         super().__init__()
         self.sequence = TensorDictSequential(*modules, TensorDictModule(head, ["graph", "u"], ["prediction"]))
         self.head = head
+        self.forest: Forest | None = None
 
     def forward(
         self,
@@ -362,12 +369,17 @@ class Ensemble(nn.Module):
         """
         inputs = (x, x_float, edge_index, edge_attr, edge_float, u, rev_edge_index, batch)
         if len(self.members) == 1:
-            return self._original_units(self._probabilities(self.members[0](*inputs)))
-        members = torch.stack([self._probabilities(member(*inputs)) for member in self.members])  # (M, G, O)
+            return self._original_units(self._answer(self.members[0], inputs))
+        members = torch.stack([self._answer(member, inputs) for member in self.members])  # (M, G, O)
         mean = self._original_units(members.mean(dim=0))
         answers = self._original_units(members)
         around = answers - answers.mean(dim=0)
         return mean, ((around * around).sum(dim=0) / (len(self.members) - 1)).sqrt()
+
+    def _answer(self, member: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+        answer = self._probabilities(member(*inputs))
+        forest = getattr(member, "forest", None)
+        return forest(inputs[INPUTS.index("u")], answer) if forest is not None else answer  # type: ignore[no-any-return]
 
     def _probabilities(self, prediction: Tensor) -> Tensor:
         if "binary" in self.kinds:

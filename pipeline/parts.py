@@ -63,6 +63,7 @@ class Wanted(NamedTuple):
     limits: Limits
     scaffolds: bool = False
     descriptors: bool = False
+    fingerprint: bool = False
 
 
 def molecule_parts(
@@ -143,7 +144,13 @@ def _featurize(
     smiles: list[object], *, wanted: Wanted
 ) -> tuple[Piece, NDArray[np.int64], dict[int, RowError], Keys, Keys]:
     """What a worker makes of a chunk, small enough to send back: the fields of `Part` between rows and ids."""
-    made = featurize_smiles(smiles, wanted.limits, scaffolds=wanted.scaffolds, descriptors=wanted.descriptors)
+    made = featurize_smiles(
+        smiles,
+        wanted.limits,
+        scaffolds=wanted.scaffolds,
+        descriptors=wanted.descriptors,
+        fingerprint=wanted.fingerprint,
+    )
     skeleton = skeleton_hashes(made.chunk, SKELETON_COLUMNS)
     keys = np.stack([skeleton, np.zeros_like(skeleton)], axis=1)
     return Piece.of(made.chunk), made.good, made.errors, keys, made.scaffold

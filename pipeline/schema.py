@@ -115,6 +115,7 @@ class Schema:
     Attributes:
         graph_columns: numbers of the row that a request must have, too.
         descriptor_columns: numbers that the featurizer computes of a molecule; in `u` behind the `graph_columns`.
+        fingerprint_size: counts of substructures behind those, which the forest of a network reads; 0: no forest.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Schema:
     edge_columns: tuple[Column, ...]
     graph_columns: tuple[Column, ...] = ()  # numeric only
     descriptor_columns: tuple[Column, ...] = ()
+    fingerprint_size: int = 0
     directed: bool = False
     featurizer_version: int | None = None  # molecules only
     limits: Limits = field(default_factory=Limits)
@@ -167,7 +169,8 @@ class Schema:
     @property
     def u_columns(self) -> tuple[Column, ...]:
         """The fields of `u`, in order."""
-        return self.graph_columns + self.descriptor_columns
+        fingerprint = tuple(Column(f"ecfp{k}", "numeric") for k in range(self.fingerprint_size))
+        return self.graph_columns + self.descriptor_columns + fingerprint
 
     def to_json(self) -> str:
         return json.dumps({"schema_version": SCHEMA_VERSION} | dataclasses.asdict(self), indent=1, ensure_ascii=False)

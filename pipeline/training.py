@@ -28,11 +28,13 @@ from pipeline.checkpoints import (
     best_path,
     check_checkpoints,
     file_digest,
+    forest_path,
     intact_members,
     read_training,
     write_training,
 )
 from pipeline.errors import ConfigError, StoreError, TrainingError
+from pipeline.forest import Forest, fit_forest, read_forest, write_forest
 from pipeline.loader import BatchLoader
 from pipeline.losses import TargetLoss, balance_classes
 from pipeline.network import INPUTS, GraphNetwork, Statistics, build_network, import_class
@@ -257,6 +259,8 @@ def load_networks(folder: str | Path, schema: Schema, statistics: Statistics) ->
         except (OSError, KeyError, RuntimeError) as error:
             first = str(error).strip().splitlines()[0]
             raise StoreError(f"{path.absolute()}: does not fit these graphs and settings ({first}).") from None
+        if schema.fingerprint_size:
+            network.forest = Forest(read_forest(forest_path(folder, k)), schema)
         networks.append(network.eval())
     return networks
 
@@ -316,6 +320,8 @@ def _train_member(
             "training: no checkpoint came out, so there is nothing to evaluate; leave out trainer options such as "
             "fast_dev_run, enable_checkpointing=false, limit_val_batches=0, or max_steps and max_time below one epoch."
         )
+    if store.schema.fingerprint_size:
+        rank_zero_only(_plant)(store, module.seed, forest_path(folder, k))
     scores = {int(row["epoch"]): row[MONITOR] for row in module.curve if MONITOR in row}
     scores = {epoch: score for epoch, score in scores.items() if epoch > best.first} or scores
     return MemberReport(
@@ -327,7 +333,14 @@ def _train_member(
         train_time_s=round(time.perf_counter() - start, 3),
         curve=module.curve,
         sha256=file_digest(best_path(folder, k)) or "",
+        forest=file_digest(forest_path(folder, k)),
     )
+
+
+def _plant(store: Store, seed: int, path: Path) -> None:
+    """Fit the trees that answer beside a network."""
+    chosen = store.indices(TRAIN)
+    write_forest(fit_forest(store.schema, store.arrays.u[chosen], store.arrays.y[chosen], seed), path)
 
 
 def _build_trainer(

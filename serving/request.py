@@ -158,7 +158,12 @@ def _read_molecules(columns: Mapping[str, Objects], schema: Schema) -> Iterator[
     smiles = columns["smiles"]
     for start, stop in _spans([len(one) if isinstance(one, str) else 0 for one in smiles], MAX_CHARACTERS):
         deadline.time_left()
-        found = featurize_smiles(list(smiles[start:stop]), schema.limits, descriptors=bool(schema.descriptor_columns))
+        found = featurize_smiles(
+            list(smiles[start:stop]),
+            schema.limits,
+            descriptors=bool(schema.descriptor_columns),
+            fingerprint=bool(schema.fingerprint_size),
+        )
         u, errors = _graph_features({name: values[start:stop] for name, values in columns.items()}, schema)
         kept = np.array([int(i) not in errors for i in found.good], dtype=bool)
         errors = errors | found.errors

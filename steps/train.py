@@ -148,8 +148,8 @@ def main(argv: Sequence[str]) -> None:
             )
         step.log_metrics({"train_time_s": sum(member.train_time_s for member in report.members)} | memory())
         step.log_file(folder / "training.json", "training")
-        for best in sorted(folder.glob("member-*/best.ckpt")):
-            step.log_file(best, f"training/{best.parent.name}")
+        for path in sorted([*folder.glob("member-*/best.ckpt"), *folder.glob("member-*/forest.npz")]):
+            step.log_file(path, f"training/{path.parent.name}")
         say(f"  checkpoints {folder}, {human_size(disk_use(folder))}")
         step.finish(check_checkpoints(folder))
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from rdkit import Chem
-from rdkit.Chem import Crippen, Descriptors, rdMolDescriptors
+from rdkit.Chem import AllChem, Crippen, Descriptors, rdMolDescriptors
 
 from pipeline.dataset import build_store
-from pipeline.descriptors import DESCRIPTOR_COLUMNS, describe
+from pipeline.descriptors import DESCRIPTOR_COLUMNS, FINGERPRINT_SIZE, count_substructures, describe
 from pipeline.errors import BundleError, ConfigError
 from pipeline.evaluation import build_example, build_requests
 from pipeline.featurize import featurize_smiles
@@ -62,13 +62,25 @@ def test_good_rows_get_theirs():
         np.testing.assert_array_equal(found.chunk.u[row], describe(Chem.MolFromSmiles(smiles)))
 
 
+def test_substructures_are_counted_as_in_rdkits_fingerprint():
+    mol = Chem.MolFromSmiles("CC(=O)Oc1ccccc1C(=O)O")
+    counts = count_substructures(mol)
+    sparse = AllChem.GetHashedMorganFingerprint(mol, 2, nBits=FINGERPRINT_SIZE)
+    assert {k: n for k, n in enumerate(counts.tolist()) if n} == sparse.GetNonzeroElements()
+    found = featurize_smiles(["C1CC", "CC(=O)Oc1ccccc1C(=O)O"], Limits(), descriptors=True, fingerprint=True)
+    np.testing.assert_array_equal(found.chunk.u, [np.concatenate([describe(mol), counts])])
+    none = featurize_smiles(["C1CC"], Limits(), descriptors=True, fingerprint=True)
+    assert none.chunk.u.shape == (0, len(DESCRIPTOR_COLUMNS) + FINGERPRINT_SIZE)
+
+
 def test_training_and_serving_see_the_same_numbers_in_the_same_order(tmp_path):
     smiles = ["CCO", "CCN", "CCCC", "c1ccccc1", "CC(=O)O", "CCCl", "CCBr", "OCCO", "CC#N", "CCC=O"]
     table = pd.DataFrame({"smiles": smiles, "y": range(10), "ph": np.linspace(5, 8, 10)})
     table.to_csv(tmp_path / "some.csv", index=False)
-    config = PrepareConfig(data=str(tmp_path / "some.csv"), target="y", features="ph", descriptors=True)
+    config = PrepareConfig(data=str(tmp_path / "some.csv"), target="y", features="ph", forest=True)
     store = build_store(config, find_source(config, tmp_path, tmp_path), tmp_path / "store", "", lambda rows: rows)
-    assert [column.name for column in store.schema.u_columns] == ["ph", *NAMES]
+    fingerprint = [f"ecfp{k}" for k in range(FINGERPRINT_SIZE)]
+    assert [column.name for column in store.schema.u_columns] == ["ph", *NAMES, *fingerprint]
     (piece,) = read_request(table, store.schema, ServeConfig())
     of_row = {text: u for text, u in zip(store.ids(np.arange(store.num_graphs)), store.arrays.u, strict=True)}
     np.testing.assert_array_equal(piece.chunk.u, np.stack([of_row[text] for text in smiles]))
@@ -82,6 +94,9 @@ def test_a_bundle_refuses_descriptors_that_this_rdkit_does_not_compute(tmp_path)
     other = dataclasses.replace(schema, descriptor_columns=DESCRIPTOR_COLUMNS[:-1])
     with pytest.raises(BundleError, match="other molecule descriptors"):
         check_fit(Session(write_count_model(tmp_path / "b.onnx", other)), other)
+    other = dataclasses.replace(schema, fingerprint_size=FINGERPRINT_SIZE // 2)
+    with pytest.raises(BundleError, match="other molecule descriptors"):
+        check_fit(Session(write_count_model(tmp_path / "c.onnx", other)), other)
 
 
 def test_graphs_that_are_no_molecules_have_none(tmp_path):
