@@ -1,7 +1,7 @@
 """A forest beside the network: trees on the graph features, fitted by scikit-learn, answered by torch and ONNX.
 
 Where new molecules are unlike all that were trained on, trees on descriptors and counted substructures err otherwise
-than messages between atoms, and the mean of both is better than either (README, `forest=true`).
+than messages between atoms, and both together are better than either (README, `forest=true`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from pipeline.schema import Schema
 MAX_ROWS = 20_000  # of a target: a few minutes on two cores
 _TREES = 200
 _MAX_DEPTH = 20  # of two thousand molecules trees grow 40 deep and rank no better
+# On six folds by scaffold inside bbbp's training side, ROC-AUC 0.874 (network), 0.887 (trees), 0.890 (half), 0.892 (two
+# thirds trees); on four random ones inside solubility's, RMSE 0.598, 0.648, 0.582, 0.577 with a third.
+_SHARE = {"regression": 1 / 3, "binary": 2 / 3, "multiclass": 2 / 3}
 _MAX_LEAVES = 1024  # 40 bytes each: 8 MB a target at most
 
 Trees = Mapping[str, NDArray[np.generic]]
@@ -120,13 +123,13 @@ class Forest(nn.Module):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(trees[name])), persistent=False)
         self.depth = int(trees["depth"].max())
         self.spans = [
-            (columns, int(found[0]), int(found[-1]) + 1)
+            (columns, int(found[0]), int(found[-1]) + 1, _SHARE[schema.targets[t].kind])
             for t, columns in enumerate(schema.slices)
             if len(found := np.flatnonzero(trees["target"] == t))
         ]
 
     def forward(self, u: Tensor, others: Tensor) -> Tensor:
-        """Mix in the trees' answers, half and half.
+        """Mix in the trees' answers: a third of a regression, two thirds of a class.
 
         Args:
             u: (G, U) graph features, raw; NaN counts as 0.
@@ -140,11 +143,11 @@ class Forest(nn.Module):
             above = seen > self.threshold.index_select(0, at).reshape(node.shape)
             node = self.child.index_select(0, 2 * at + above.reshape(-1)).reshape(node.shape)
         parts, end = [], 0
-        for columns, start, stop in self.spans:
+        for columns, start, stop, share in self.spans:
             leaves = node[:, start:stop]
             answer = _mean_trees(self.value.index_select(0, leaves.reshape(-1)).reshape(*leaves.shape, -1))
             width = columns.stop - columns.start
-            parts += [others[:, end : columns.start], (others[:, columns] + answer[:, :width]) / 2]
+            parts += [others[:, end : columns.start], (1 - share) * others[:, columns] + share * answer[:, :width]]
             end = columns.stop
         return torch.cat([*parts, others[:, end:]], dim=1)
 

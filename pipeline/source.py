@@ -29,7 +29,7 @@ class PrepareConfig:
         features: number columns of the row that join the graph vector, comma-separated.
         descriptors: molecules only: RDKit's descriptors join the graph vector; serving computes them, too.
         forest: molecules only: beside the network, which gets the descriptors, answer trees on descriptors and counted
-            substructures; the answer is the mean of both, in serving, too.
+            substructures; the answer is a mean of both, in serving, too.
         kind: regression, binary or multiclass, for all targets or as `target:kind,…`; default: inferred.
         positive: name of the positive class of a binary target.
         transform: log10 or p, for all targets or as `target:log10,…`.
