@@ -10,6 +10,7 @@ TORCH_INDEX ?=
 # Timed against peers, in turn; half an hour on two cores, and `python -m bench.soak` twenty minutes more. bench-accuracy trains for hours.
 SUBJECTS := loader prepare prepare_million training inference serving startup rerun
 PEERS := .venv-peers
+REGULARISED := dropout=0.3 weight_decay=0.1 max_epochs=30
 
 .PHONY: run test test-slow check format bench bench-accuracy clean
 
@@ -41,6 +42,9 @@ bench-accuracy: $(VENV)/.run $(PEERS)/.done
 	python -m bench.accuracy solubility --seeds 0 1 2
 	python -m bench.accuracy bbbp --split random --split_seeds 0 1 2
 	python -m bench.accuracy bbbp --split scaffold --split_seeds 0 1 2
+	python -m bench.accuracy solubility --seeds 0 1 2 --who graphline --with forest
+	python -m bench.accuracy bbbp --split random --split_seeds 0 1 2 --who graphline --with forest --set $(REGULARISED)
+	python -m bench.accuracy bbbp --split scaffold --split_seeds 0 1 2 --who graphline --with forest --set $(REGULARISED)
 	python -m bench.report
 
 $(VENV)/.run: requirements.txt pyproject.toml plugin/graphline_plugin.py

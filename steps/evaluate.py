@@ -113,6 +113,9 @@ def main(argv: Sequence[str]) -> None:
         )
         for line in (judged.verdict.headline, *judged.comparison.notes):
             say(f"  {line}")
+        schema = given.store.schema
+        if judged.verdict.baseline_wins and schema.data_kind == "molecule" and not schema.fingerprint_size:
+            say("  -P forest=true lets trees answer together with the network: try it where the forest is better.")
         size = human_size(disk_use(given.folder))
         say(f"  bundle {given.folder}, {size}, sha256 {made.digest[:12]}; card {page}")
         step.finish(made.digest)
