@@ -268,11 +268,12 @@ def quarantine_conflicts(found: Collected, settled: Settled, spool: Spool, quara
         return
     writer = csv.writer(quarantine)
     start = 0
-    for chunk, ids in spool:
-        for position in np.flatnonzero(settled.conflicts[start : start + chunk.num_graphs]):
+    for _, packed in spool:
+        ids = packed.list()
+        for position in np.flatnonzero(settled.conflicts[start : start + len(ids)]):
             reason = "the same molecule or graph carries different class labels"
             writer.writerow([found.row[start + position], ids[position], "conflicting_labels", reason])
-        start += chunk.num_graphs
+        start += len(ids)
 
 
 def build_store(

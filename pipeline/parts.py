@@ -48,7 +48,7 @@ def graph_parts(tables: GraphTables, columns: tuple[str, ...], limits: Limits) -
     for part in read_graph_chunks(tables, columns, limits):
         yield Part(
             rows=part.rows,
-            piece=Piece.of(part.chunk),
+            piece=Piece.of(part.chunk, directed=tables.directed),
             good=part.good,
             errors=part.errors,
             keys=part.keys,
@@ -128,10 +128,11 @@ def _text_hashes(spool: Spool, asked: NDArray[np.int64]) -> NDArray[np.int64]:
 def _texts(spool: Spool, asked: NDArray[np.int64]) -> Iterator[tuple[None, list[str]]]:
     """The names of the asked graphs (ascending), chunk by chunk."""
     start, chunk = 0, list[str]()
-    for ids in spool.ids() if len(asked) else ():
-        here = asked[np.searchsorted(asked, start) : np.searchsorted(asked, start + len(ids))]
-        chunk += [ids[i] for i in (here - start).tolist()]
-        start += len(ids)
+    for _, names in spool if len(asked) else ():
+        keep = np.zeros(len(names.size), dtype=bool)
+        keep[asked[np.searchsorted(asked, start) : np.searchsorted(asked, start + len(keep))] - start] = True
+        chunk += names.select(keep).list()
+        start += len(keep)
         if len(chunk) >= CHUNK_ROWS:
             yield None, chunk
             chunk = []

@@ -225,7 +225,7 @@ def write_store(
         ShapeError: if the arrays or the spool do not fit `schema` or each other.
     """
     _check_destination(folder)
-    graphs = StoredGraphs(spool, keep=keep, y=y, split=split, row=row, directed=schema.directed)
+    graphs = StoredGraphs(spool, keep=keep, y=y, split=split, row=row)
     survey = Survey(schema)
     for piece, columns, _ in graphs:
         survey.add(piece, columns["y"], columns["split"] == TRAIN)
