@@ -41,15 +41,23 @@ class StoredGraphs:
             raise ShapeError("write_store: a graph that is kept stands on no side.")
         self.spool, self.keep = spool, keep
 
-    def __iter__(self) -> Iterator[tuple[Piece, dict[str, NDArray[Any]], Names]]:
-        """Pieces, each with y, split and row of its graphs, and their names."""
+    def pieces(self) -> Iterator[tuple[Piece, dict[str, NDArray[Any]]]]:
+        """Pieces, each with y, split and row of its graphs."""
+        for piece, _, keep, columns in self._chunks():
+            yield piece.select(keep), columns
+
+    def names(self) -> Iterator[tuple[Names, dict[str, NDArray[Any]]]]:
+        """The names of the graphs of each piece, with their y, split and row."""
+        for _, names, keep, columns in self._chunks():
+            yield names.select(keep), columns
+
+    def _chunks(self) -> Iterator[tuple[Piece, Names, NDArray[np.bool_], dict[str, NDArray[Any]]]]:
         start = 0
         for piece, names in self.spool:
             here = slice(start, start + piece.num_graphs)
             start = here.stop
-            kept = self.keep[here]
-            columns = {name: values[here][kept] for name, values in self.columns.items()}
-            yield piece.select(kept), columns, names.select(kept)
+            keep = self.keep[here]
+            yield piece, names, keep, {name: values[here][keep] for name, values in self.columns.items()}
 
 
 class TensorShape(NamedTuple):
@@ -116,7 +124,7 @@ def write_tensors(folder: Path, graphs: StoredGraphs, layout: Layout) -> None:
         put("graphs/node_ptr", [0])
         put("graphs/edge_ptr", [0])
         num_nodes = num_edges = 0
-        for piece, columns, _ in graphs:
+        for piece, columns in graphs.pieces():
             for room, table, code in (
                 ("nodes", piece.x_table, piece.x_code),
                 ("edges", piece.edge_table, piece.edge_code),
@@ -146,7 +154,7 @@ def write_rows(path: Path, graphs: StoredGraphs) -> None:
     schema = pa.schema([("row", pa.int64()), ("id", pa.string()), ("split", pa.string())])
     every_side = pa.array(SIDES)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for _, columns, names in graphs:
+        for names, columns in graphs.names():
             if len(names.size):
                 ends = np.concatenate([[0], np.cumsum(names.size)])
                 ids = pa.LargeStringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(names.text))
