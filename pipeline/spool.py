@@ -21,8 +21,8 @@ class Piece(NamedTuple):
     Undirected graphs have each bond once, from its first edge: B bonds, or B directed edges.
     """
 
-    num_nodes: Ints  # (K,) int64
-    num_edges: Ints  # (K,) int64, of the B
+    num_nodes: Ints  # (K,)
+    num_edges: Ints  # (K,) of the B
     x_table: Ints  # (C, F) all distinct rows of x, and perhaps others
     x_code: Ints  # (N,) row of x_table
     x_float: Floats  # (N, R)
@@ -39,9 +39,8 @@ class Piece(NamedTuple):
         Raises:
             ShapeError: if edges 2k and 2k + 1 of an undirected one are not each other's reverse with equal features.
         """
-        num_edges, edge_index, edge_attr, edge_float = (
-            np.diff(chunk.edge_ptr), chunk.edge_index, chunk.edge_attr, chunk.edge_float,
-        )  # fmt: skip
+        num_nodes, num_edges = np.diff(chunk.node_ptr), np.diff(chunk.edge_ptr)
+        edge_index, edge_attr, edge_float = chunk.edge_index, chunk.edge_attr, chunk.edge_float
         if not directed:
             paired = (
                 not np.any(num_edges % 2)
@@ -56,8 +55,8 @@ class Piece(NamedTuple):
         x_table, x_code = distinct_rows(chunk.x)
         edge_table, edge_code = distinct_rows(edge_attr)
         return cls(
-            num_nodes=np.diff(chunk.node_ptr),
-            num_edges=num_edges,
+            num_nodes=num_nodes.astype(narrow_dtype(num_nodes)),
+            num_edges=num_edges.astype(narrow_dtype(num_edges)),
             x_table=x_table,
             x_code=x_code,
             x_float=chunk.x_float,
@@ -67,6 +66,15 @@ class Piece(NamedTuple):
             edge_float=edge_float,
             u=chunk.u,
         )
+
+    @classmethod
+    def join(cls, pieces: Sequence[Piece]) -> Piece:
+        """Pack pieces one behind the other."""
+        x_table, x_code = _join_rows([(piece.x_table, piece.x_code) for piece in pieces])
+        edge_table, edge_code = _join_rows([(piece.edge_table, piece.edge_code) for piece in pieces])
+        fields = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+        joined = cls(*fields)
+        return joined._replace(x_table=x_table, x_code=x_code, edge_table=edge_table, edge_code=edge_code)
 
     @property
     def num_graphs(self) -> int:
@@ -200,6 +208,14 @@ def distinct_rows(rows: Ints) -> tuple[Ints, Ints]:
     else:
         table, code = np.unique(rows, axis=0, return_inverse=True)
     return table.astype(narrow_dtype(table)), code.ravel().astype(narrow_dtype(code))
+
+
+def _join_rows(parts: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
+    """Tables and codes one behind the other, as `distinct_rows` of all rows."""
+    table, place = distinct_rows(np.concatenate([table for table, _ in parts]))
+    ends = np.cumsum([len(table) for table, _ in parts])
+    places = np.split(place, ends[:-1])
+    return table, np.concatenate([one.take(code) for one, (_, code) in zip(places, parts, strict=True)])
 
 
 def narrow_dtype(values: Ints | int) -> np.dtype[np.integer]:

@@ -57,6 +57,15 @@ def test_some_of_a_piece_are_the_piece_of_some(many, data):
             np.testing.assert_array_equal(getattr(some, name), getattr(alone, name))
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.one_of(graphs(), graphs(max_graphs=1, max_nodes=0)), min_size=1, max_size=4))
+def test_joined_pieces_are_the_piece_of_all(chunks):
+    joined = Piece.join([Piece.of(pack(chunk)) for chunk in chunks])
+    whole = Piece.of(pack([graph for chunk in chunks for graph in chunk]))
+    for found, wanted in zip(joined, whole, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_a_spool_starts_empty_and_checks_what_comes(tmp_path):
     chunk = pack([make_graph(1, [])])
     Spool(tmp_path).append(chunk, ["old"])
