@@ -39,7 +39,7 @@ from pipeline.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS, f
 from pipeline.loader import BatchLoader
 from pipeline.schema import Limits, Schema, Target
 from pipeline.split import TRAIN
-from pipeline.spool import Piece, Spool
+from pipeline.spool import Names, Piece, Spool
 from pipeline.store import Store, open_store, write_store
 
 SIZES, BATCH_SIZES = (100_000, 1_000_000), (64, 512)
@@ -67,14 +67,14 @@ class Tiled(Spool):
     def tile(self) -> None:
         self.period, self.num_graphs = self.num_graphs, self.wanted
 
-    def __iter__(self) -> Iterator[tuple[Piece, list[str]]]:
+    def __iter__(self) -> Iterator[tuple[Piece, Names]]:
         left = self.num_graphs
         while left:
-            for piece, ids in super().__iter__():
+            for piece, names in super().__iter__():
                 here = np.arange(piece.num_graphs) < left
                 left -= int(here.sum())
                 if here.any():
-                    yield (piece if here.all() else piece.select(here)), ids[: int(here.sum())]
+                    yield piece.select(here), names.select(here)
 
 
 def build_store(folder: Path, num_graphs: int) -> Store:

@@ -23,13 +23,13 @@ from pipeline.errors import ConfigError, DataError, SplitError
 from pipeline.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS
 from pipeline.graphtable import open_graph_tables
 from pipeline.labels import LabelScan, merge_replicates
-from pipeline.parts import Keys, Part, Wanted, exact_keys, graph_parts, mix_keys, molecule_parts
+from pipeline.parts import CHUNK_ROWS, Keys, Part, Wanted, Workers, exact_keys, graph_parts, mix_keys, molecule_parts
 from pipeline.rowtable import read_row_table
 from pipeline.schema import Column, Limits, Schema, Target
 from pipeline.source import PrepareConfig, Source, names, per_target, split_columns
 from pipeline.split import NO_SIDE, TRAIN, split_graphs
 from pipeline.spool import Spool
-from pipeline.table import Rows, find_smiles_column, open_table, read_rows
+from pipeline.table import Rows, count_rows_hint, find_smiles_column, open_table, read_rows
 
 if TYPE_CHECKING:
     from pipeline.store import Store
@@ -52,7 +52,7 @@ class Opened:
     strays: dict[str, int] = field(default_factory=dict)  # rows of nodes and edges that name no graph
 
 
-def open_source(config: PrepareConfig, source: Source) -> Opened:
+def open_source(config: PrepareConfig, source: Source, workers: Workers) -> Opened:
     """Look at the columns, read all labels once, and settle what the model takes and answers.
 
     Raises:
@@ -111,6 +111,8 @@ def open_source(config: PrepareConfig, source: Source) -> Opened:
     table = open_table(source.path)
     _require(asked, table.columns, source, side_column)
     smiles = find_smiles_column(table, source.smiles)
+    if (count_rows_hint(table) or 0) > CHUNK_ROWS:
+        workers.start()  # while this process looks at the labels
     targets = _settle_targets(config, source, read_rows(table, source.targets), table.decimal)
     schema = Schema(
         name=source.name,
@@ -126,7 +128,7 @@ def open_source(config: PrepareConfig, source: Source) -> Opened:
         description=source.recipe.get("description"),
     )
     wanted = Wanted(limits, source.split == "scaffold", config.descriptors or config.forest, config.forest)
-    parts = partial(molecule_parts, table, smiles, asked, wanted, config.processes)
+    parts = partial(molecule_parts, table, smiles, asked, wanted, workers)
     return Opened(source, schema, smiles, table.decimal, asked, parts, side_column)
 
 
@@ -208,7 +210,7 @@ class Settled(NamedTuple):
     report: dict[str, Any]
 
 
-def settle(found: Collected, opened: Opened, config: PrepareConfig, spool: Spool) -> Settled:
+def settle(found: Collected, opened: Opened, config: PrepareConfig, spool: Spool, workers: Workers) -> Settled:
     """Merge replicates, drop conflicts, split, take leaks out, check that every side is fit for use.
 
     Raises:
@@ -219,7 +221,7 @@ def settle(found: Collected, opened: Opened, config: PrepareConfig, spool: Spool
         raise ConfigError("split=scaffold needs molecules; pass split=random, given, time or a column.")
     identity = group = found.keys
     if opened.schema.data_kind == "molecule":
-        identity, group = exact_keys(found.keys[:, 0], spool, opened.schema.limits, config.processes)
+        identity, group = exact_keys(found.keys[:, 0], spool, opened.schema.limits, workers)
     # Rows that the data puts on two sides are no replicates: a label of test must not reach training by a median.
     sides = found.given[:, None].astype(np.float32) if opened.side_column else found.u[:, :0]
     identity = mix_keys(mix_keys(identity, found.u), sides)
@@ -271,11 +273,12 @@ def quarantine_conflicts(found: Collected, settled: Settled, spool: Spool, quara
         return
     writer = csv.writer(quarantine)
     start = 0
-    for chunk, ids in spool:
-        for position in np.flatnonzero(settled.conflicts[start : start + chunk.num_graphs]):
+    for _, packed in spool:
+        ids = packed.list()
+        for position in np.flatnonzero(settled.conflicts[start : start + len(ids)]):
             reason = "the same molecule or graph carries different class labels"
             writer.writerow([found.row[start + position], ids[position], "conflicting_labels", reason])
-        start += chunk.num_graphs
+        start += len(ids)
 
 
 def build_store(
@@ -290,16 +293,19 @@ def build_store(
     Raises:
         DataError, ConfigError, SplitError: as `open_source`, `collect` and `settle`; nothing is then left behind.
     """
-    opened = open_source(config, source)
     folder.parent.mkdir(parents=True, exist_ok=True)
     quarantine = quarantine_path(folder)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         spool = Spool(Path(temporary) / "spool")
-        with open(Path(temporary) / "quarantine.csv", "w", newline="", encoding="utf-8") as file:
+        with (
+            open(Path(temporary) / "quarantine.csv", "w", newline="", encoding="utf-8") as file,
+            Workers(config.processes) as workers,
+        ):
+            opened = open_source(config, source, workers)
             found = collect(opened, config, spool, file, progress)
-            settled = settle(found, opened, config, spool)
+            settled = settle(found, opened, config, spool, workers)
             quarantine_conflicts(found, settled, spool, file)
-        from pipeline.store import write_store  # torch only here: the worker pool is gone, and its workers never saw it
+        from pipeline.store import write_store  # torch only here: the other processes have ended and never saw it
 
         report = settled.report | {"digest": digest, "file": source.path.name, "id_column": opened.id_column}
         store = write_store(

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
-from itertools import chain, islice
-from multiprocessing import get_context
-from typing import NamedTuple, TypeVar
+from itertools import accumulate, chain, pairwise
+from multiprocessing import get_context, parent_process
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import RowError
 from pipeline.featurize import SKELETON_COLUMNS, featurize_smiles
-from pipeline.graphtable import GraphTables, read_graph_chunks
 from pipeline.identity import Hashes, skeleton_hashes
-from pipeline.machine import usable_cores
 from pipeline.molecule import digest, molecule_keys, parse_smiles
 from pipeline.schema import Limits
 from pipeline.spool import Piece, Spool
-from pipeline.table import Rows, Table, read_rows
 
-CHUNK_ROWS = 2048
+if TYPE_CHECKING:  # what only the main process needs is imported there: the others start in two thirds of the time
+    from pipeline.graphtable import GraphTables
+    from pipeline.table import Rows, Table
+
+CHUNK_ROWS = 2048  # read, spooled and written together
+UNIT_ROWS = 512  # given to a process: few, so that all end at the same time; fewer would take longer a row
+DIGEST_ROWS = 64  # as UNIT_ROWS, for molecules whose keys are asked: often few in all
 Keys = NDArray[np.uint64]
 Kept = TypeVar("Kept")
 Given = TypeVar("Given")
@@ -45,10 +50,12 @@ class Part(NamedTuple):
 
 def graph_parts(tables: GraphTables, columns: tuple[str, ...], limits: Limits) -> Iterator[Part]:
     """Read a folder of graph tables."""
+    from pipeline.graphtable import read_graph_chunks
+
     for part in read_graph_chunks(tables, columns, limits):
         yield Part(
             rows=part.rows,
-            piece=Piece.of(part.chunk),
+            piece=Piece.of(part.chunk, directed=tables.directed),
             good=part.good,
             errors=part.errors,
             keys=part.keys,
@@ -67,21 +74,22 @@ class Wanted(NamedTuple):
 
 
 def molecule_parts(
-    table: Table, smiles: str, columns: tuple[str, ...], wanted: Wanted, processes: int
+    table: Table, smiles: str, columns: tuple[str, ...], wanted: Wanted, workers: Workers
 ) -> Iterator[Part]:
     """Read a table of molecules.
 
     Args:
         smiles: the column of the molecules.
         columns: other columns to read.
-        processes: workers; 0 is all cores this process may use. A table of one chunk stays in this process.
     """
+    from pipeline.table import read_rows
+
     chunks = ((rows, list(rows.values[smiles])) for rows in read_rows(table, (smiles, *columns), CHUNK_ROWS))
-    for rows, made in _in_order(partial(_featurize, wanted=wanted), chunks, processes):
-        yield Part(rows, *made, ids=rows.values[smiles])
+    for rows, made in workers.in_order(partial(_featurize, wanted=wanted), chunks, UNIT_ROWS):
+        yield Part(rows, *_joined(made), ids=rows.values[smiles])
 
 
-def exact_keys(skeleton: Hashes, spool: Spool, limits: Limits, processes: int) -> tuple[Keys, Keys]:
+def exact_keys(skeleton: Hashes, spool: Spool, limits: Limits, workers: Workers) -> tuple[Keys, Keys]:
     """Build the identity and the group key of each molecule of a spool.
 
     The canonical SMILES takes about as long as everything else of a molecule. It is written only where a molecule
@@ -104,7 +112,9 @@ def exact_keys(skeleton: Hashes, spool: Spool, limits: Limits, processes: int) -
     asked = np.bincount(place_of)[place_of] > 1  # skeletons that are written in several ways
     texts = _texts(spool, shared[np.sort(first[asked])])
     digests = np.zeros((len(first), 2), dtype=np.uint64)
-    found = [keys for _, keys in _in_order(partial(_digests, limits=limits), texts, processes)]
+    found = [
+        keys for _, made in workers.in_order(partial(_digests, limits=limits), texts, DIGEST_ROWS) for keys in made
+    ]
     if found:
         digests[np.flatnonzero(asked)[np.argsort(first[asked])]] = np.concatenate(found)
     identity[shared, 1], group[shared, 1] = digests[of_shared.ravel()].T
@@ -129,10 +139,11 @@ def _text_hashes(spool: Spool, asked: NDArray[np.int64]) -> NDArray[np.int64]:
 def _texts(spool: Spool, asked: NDArray[np.int64]) -> Iterator[tuple[None, list[str]]]:
     """The names of the asked graphs (ascending), chunk by chunk."""
     start, chunk = 0, list[str]()
-    for ids in spool.ids() if len(asked) else ():
-        here = asked[np.searchsorted(asked, start) : np.searchsorted(asked, start + len(ids))]
-        chunk += [ids[i] for i in (here - start).tolist()]
-        start += len(ids)
+    for _, names in spool if len(asked) else ():
+        keep = np.zeros(len(names.size), dtype=bool)
+        keep[asked[np.searchsorted(asked, start) : np.searchsorted(asked, start + len(keep))] - start] = True
+        chunk += names.select(keep).list()
+        start += len(keep)
         if len(chunk) >= CHUNK_ROWS:
             yield None, chunk
             chunk = []
@@ -140,10 +151,32 @@ def _texts(spool: Spool, asked: NDArray[np.int64]) -> Iterator[tuple[None, list[
         yield None, chunk
 
 
-def _featurize(
-    smiles: list[object], *, wanted: Wanted
-) -> tuple[Piece, NDArray[np.int64], dict[int, RowError], Keys, Keys]:
-    """What a worker makes of a chunk, small enough to send back: the fields of `Part` between rows and ids."""
+class _Made(NamedTuple):
+    """What is made of a unit, small enough to send back: the fields of `Part` between rows and ids."""
+
+    piece: Piece
+    good: NDArray[np.int64]
+    errors: dict[int, RowError]
+    keys: Keys
+    scaffold: Keys
+
+
+def _joined(made: list[_Made]) -> _Made:
+    """The units of a chunk as one."""
+    if len(made) == 1:
+        return made[0]
+    sizes = [len(one.good) + len(one.errors) for one in made]
+    starts = list(accumulate(sizes, initial=0))[:-1]
+    return _Made(
+        Piece.join([one.piece for one in made]),
+        np.concatenate([one.good + start for one, start in zip(made, starts, strict=True)]),
+        {start + i: error for one, start in zip(made, starts, strict=True) for i, error in one.errors.items()},
+        np.concatenate([one.keys for one in made]),
+        np.concatenate([one.scaffold for one in made]),
+    )
+
+
+def _featurize(smiles: list[object], *, wanted: Wanted) -> _Made:
     made = featurize_smiles(
         smiles,
         wanted.limits,
@@ -153,7 +186,7 @@ def _featurize(
     )
     skeleton = skeleton_hashes(made.chunk, SKELETON_COLUMNS)
     keys = np.stack([skeleton, np.zeros_like(skeleton)], axis=1)
-    return Piece.of(made.chunk), made.good, made.errors, keys, made.scaffold
+    return _Made(Piece.of(made.chunk), made.good, made.errors, keys, made.scaffold)
 
 
 def _digests(smiles: list[str], *, limits: Limits) -> Keys:
@@ -168,24 +201,82 @@ def _digests(smiles: list[str], *, limits: Limits) -> Keys:
     return digests
 
 
-def _in_order(
-    work: Callable[[Given], Made], chunks: Iterator[tuple[Kept, Given]], processes: int
-) -> Iterator[tuple[Kept, Made]]:
-    """Do the work of each chunk, on workers where there are several chunks, and yield it beside what was kept."""
-    first = list(islice(chunks, 2))
-    workers = processes or usable_cores()
-    if len(first) < 2 or workers == 1:
-        for kept, given in chain(first, chunks):
-            yield kept, work(given)
-        return
-    waiting: deque[tuple[Kept, Future[Made]]] = deque()
-    # Ctrl-C is for the step: the workers would each print where it met them.
-    deaf = (signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, deaf) as pool:
-        for kept, given in chain(first, chunks):
-            waiting.append((kept, pool.submit(work, given)))
-            if len(waiting) > 2 * workers:  # bounds memory: no more chunks wait than the workers soon need
-                done, future = waiting.popleft()
-                yield done, future.result()
-        for done, future in waiting:
-            yield done, future.result()
+class Workers:
+    """This process, and others that take work from it.
+
+    The others start at the first work for several of them, or earlier by `start`; leaving the block ends them.
+
+    Args:
+        processes: this one and the others; 0 is all cores this process may use.
+    """
+
+    def __init__(self, processes: int) -> None:
+        from pipeline.machine import usable_cores
+
+        self.others = (processes or usable_cores()) - 1
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def start(self) -> None:
+        """Let the other processes start while this one goes on."""
+        if self.others and self._pool is None:
+            self._pool = ProcessPoolExecutor(self.others, get_context("spawn"), _begin)
+            for _ in range(self.others):
+                self._pool.submit(int)  # a process starts when there is something to do
+
+    def in_order(
+        self, work: Callable[[list[Given]], Made], chunks: Iterator[tuple[Kept, list[Given]]], unit_rows: int
+    ) -> Iterator[tuple[Kept, list[Made]]]:
+        """Do the work of each chunk, and yield what was made of its units beside what was kept.
+
+        Where there are several chunks, they are cut into units for all processes; this one works on those that the
+        others have no need of yet.
+        """
+        waiting: deque[tuple[Kept, list[Future[Made]]]] = deque()
+        away: list[Future[Made]] = []
+        end: tuple[None, ...] = (None,)
+        for chunk, after in pairwise(chain(chunks, end)):
+            assert chunk is not None
+            kept, given = chunk
+            if after is not None:
+                self.start()
+            if self._pool is None:
+                yield kept, [work(given)]
+                continue
+            units: list[Future[Made]] = []
+            rows = unit_rows if after is not None else unit_rows // 4  # so that all end at the same time
+            for start in range(0, len(given), rows):
+                unit = given[start : start + rows]
+                away = [future for future in away if not future.done()]
+                if len(away) < 2 * self.others:  # each has one to work on and one at hand
+                    units.append(self._pool.submit(work, unit))
+                    away.append(units[-1])
+                else:
+                    units.append(Future())
+                    units[-1].set_result(work(unit))
+            waiting.append((kept, units))
+            # bounds memory: where a unit takes long, no more chunks wait than are soon needed
+            while waiting and (len(waiting) > 2 * (self.others + 1) or all(unit.done() for unit in waiting[0][1])):
+                done, units = waiting.popleft()
+                yield done, [unit.result() for unit in units]
+        for done, units in waiting:
+            yield done, [unit.result() for unit in units]
+
+
+def _begin() -> None:
+    """In a new process: leave Ctrl-C to the step (each would print where it met it), and end when the step ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    step = parent_process()
+    assert step is not None
+
+    def follow() -> None:
+        step.join()
+        os._exit(1)  # the queue of a pool waits for ever for a process that was killed
+
+    threading.Thread(target=follow, daemon=True).start()

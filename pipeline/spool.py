@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,36 +16,65 @@ from pipeline.graph import Floats, GraphChunk, Ints
 
 
 class Piece(NamedTuple):
-    """A packed chunk as it comes back: K graphs, the category rows as a table of distinct rows and a code."""
+    """A packed chunk as it is stored: K graphs, the category rows as a table and a code.
 
-    num_nodes: Ints  # (K,) int64
-    num_edges: Ints  # (K,) int64, directed edges
-    x_table: Ints  # (C, F) distinct rows of x
+    Undirected graphs have each bond once, from its first edge: B bonds, or B directed edges.
+    """
+
+    num_nodes: Ints  # (K,)
+    num_edges: Ints  # (K,) of the B
+    x_table: Ints  # (C, F) all distinct rows of x, and perhaps others
     x_code: Ints  # (N,) row of x_table
     x_float: Floats  # (N, R)
-    edge_index: Ints  # (2, E) node ids local to their graph
-    edge_table: Ints  # (C', D) distinct rows of edge_attr
-    edge_code: Ints  # (E,) row of edge_table
-    edge_float: Floats  # (E, Q)
+    edge_index: Ints  # (B, 2) node ids local to their graph
+    edge_table: Ints  # (C', D) as x_table, of edge_attr
+    edge_code: Ints  # (B,) row of edge_table
+    edge_float: Floats  # (B, Q)
     u: Floats  # (K, U)
 
     @classmethod
-    def of(cls, chunk: GraphChunk) -> Piece:
-        """Shorten a chunk; its labels are left out."""
+    def of(cls, chunk: GraphChunk, *, directed: bool = False) -> Piece:
+        """Shorten a chunk; its labels are left out.
+
+        Raises:
+            ShapeError: if edges 2k and 2k + 1 of an undirected one are not each other's reverse with equal features.
+        """
+        num_nodes, num_edges = np.diff(chunk.node_ptr), np.diff(chunk.edge_ptr)
+        edge_index, edge_attr, edge_float = chunk.edge_index, chunk.edge_attr, chunk.edge_float
+        if not directed:
+            paired = (
+                not np.any(num_edges % 2)
+                and np.array_equal(edge_index[:, 0::2], edge_index[::-1, 1::2])
+                and np.array_equal(edge_attr[0::2], edge_attr[1::2])
+                and np.array_equal(edge_float[0::2], edge_float[1::2], equal_nan=True)
+            )
+            if not paired:
+                raise ShapeError("an undirected graph has edges 2k and 2k + 1 that are not each other's reverse.")
+            num_edges, edge_index = num_edges // 2, edge_index[:, 0::2]
+            edge_attr, edge_float = edge_attr[0::2], edge_float[0::2]
         x_table, x_code = distinct_rows(chunk.x)
-        edge_table, edge_code = distinct_rows(chunk.edge_attr)
+        edge_table, edge_code = distinct_rows(edge_attr)
         return cls(
-            num_nodes=np.diff(chunk.node_ptr),
-            num_edges=np.diff(chunk.edge_ptr),
+            num_nodes=num_nodes.astype(narrow_dtype(num_nodes)),
+            num_edges=num_edges.astype(narrow_dtype(num_edges)),
             x_table=x_table,
             x_code=x_code,
             x_float=chunk.x_float,
-            edge_index=chunk.edge_index.astype(narrow_dtype(chunk.edge_index)),
+            edge_index=np.ascontiguousarray(edge_index.T, dtype=narrow_dtype(edge_index)),
             edge_table=edge_table,
             edge_code=edge_code,
-            edge_float=chunk.edge_float,
+            edge_float=edge_float,
             u=chunk.u,
         )
+
+    @classmethod
+    def join(cls, pieces: Sequence[Piece]) -> Piece:
+        """Pack pieces one behind the other."""
+        x_table, x_code = _join_rows([(piece.x_table, piece.x_code) for piece in pieces])
+        edge_table, edge_code = _join_rows([(piece.edge_table, piece.edge_code) for piece in pieces])
+        fields = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+        joined = cls(*fields)
+        return joined._replace(x_table=x_table, x_code=x_code, edge_table=edge_table, edge_code=edge_code)
 
     @property
     def num_graphs(self) -> int:
@@ -53,65 +84,65 @@ class Piece(NamedTuple):
         """The graphs where `keep` (K,) is true; the tables stay whole."""
         if keep.all():
             return self
-        nodes, edges = np.repeat(keep, self.num_nodes), np.repeat(keep, self.num_edges)
+        graphs = np.flatnonzero(keep)
+        nodes, edges = (np.flatnonzero(np.repeat(keep, size)) for size in (self.num_nodes, self.num_edges))
         return self._replace(
-            num_nodes=self.num_nodes[keep],
-            num_edges=self.num_edges[keep],
-            x_code=self.x_code[nodes],
-            x_float=self.x_float[nodes],
-            edge_index=self.edge_index[:, edges],
-            edge_code=self.edge_code[edges],
-            edge_float=self.edge_float[edges],
-            u=self.u[keep],
+            num_nodes=_take(self.num_nodes, graphs),
+            num_edges=_take(self.num_edges, graphs),
+            x_code=_take(self.x_code, nodes),
+            x_float=_take(self.x_float, nodes),
+            edge_index=_take(self.edge_index, edges),
+            edge_code=_take(self.edge_code, edges),
+            edge_float=_take(self.edge_float, edges),
+            u=_take(self.u, graphs),
         )
 
-    def bonds_once(self) -> Piece:
-        """The same undirected graphs with each bond once, from its first edge: `num_edges` counts bonds.
 
-        Raises:
-            ShapeError: if edges 2k and 2k + 1 are not each other's reverse with equal features.
-        """
-        first, second = self.edge_index[:, 0::2], self.edge_index[::-1, 1::2]
-        paired = (
-            not np.any(self.num_edges % 2)
-            and np.array_equal(first, second)
-            and np.array_equal(self.edge_code[0::2], self.edge_code[1::2])
-            and np.array_equal(self.edge_float[0::2], self.edge_float[1::2], equal_nan=True)
-        )
-        if not paired:
-            raise ShapeError("an undirected graph has edges 2k and 2k + 1 that are not each other's reverse.")
-        return self._replace(
-            num_edges=self.num_edges // 2,
-            edge_index=first,
-            edge_code=self.edge_code[0::2],
-            edge_float=self.edge_float[0::2],
-        )
+class Names(NamedTuple):
+    """The names of K graphs, for people (the SMILES, the graph_id), one behind the other."""
+
+    size: Ints  # (K,) int64, bytes of each
+    text: NDArray[np.uint8]  # UTF-8
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Names:
+        texts = [name.encode() for name in names]
+        size = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+        return cls(size, np.frombuffer(b"".join(texts), dtype=np.uint8))
+
+    def select(self, keep: NDArray[np.bool_]) -> Names:
+        """The names where `keep` (K,) is true."""
+        return self if keep.all() else Names(self.size[keep], self.text[np.repeat(keep, self.size)])
+
+    def list(self) -> list[str]:
+        ends, text = np.cumsum(self.size).tolist(), self.text.tobytes()
+        return [text[a:b].decode() for a, b in pairwise([0, *ends])]
 
 
 class Spool:
-    """A folder of chunk files, written once from front to back and read any number of times.
+    """A file of chunks, written once from front to back and read any number of times.
 
-    One chunk is in memory at a time, whatever the number of graphs. Chunk files that stand in the folder
-    from an earlier spool are removed at the start. Labels (`y`) are not kept.
+    One chunk is in memory at a time, whatever the number of graphs. A file that stands in the folder from an
+    earlier spool is removed at the start. Labels (`y`) are not kept.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.path = folder / "chunks.bin"
         self.num_graphs = 0
         self._widths: tuple[int, ...] | None = None
-        self._num_files = 0
+        self._chunks: list[list[_Place]] = []  # where the fields of each chunk lie, those of its names last
         folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob("chunk-*.npz"):
-            stale.unlink()
+        self.path.unlink(missing_ok=True)
 
     def append(self, graphs: GraphChunk | Piece, ids: Sequence[str]) -> None:
         """Write one chunk.
 
         Args:
-            ids: one name a graph, for people (the SMILES, the graph_id).
+            graphs: a chunk of undirected graphs, or a piece.
+            ids: one name a graph.
 
         Raises:
-            ShapeError: if `ids` or the widths of the fields do not fit.
+            ShapeError: if `ids` or the widths of the fields do not fit, or as `Piece.of`.
         """
         piece = graphs if isinstance(graphs, Piece) else Piece.of(graphs)
         if len(ids) != piece.num_graphs:
@@ -124,39 +155,38 @@ class Spool:
         self._widths = widths
         if piece.num_graphs == 0:
             return
-        texts = [name.encode() for name in ids]
-        np.savez(
-            self._file(self._num_files),
-            allow_pickle=False,
-            **piece._asdict(),
-            id_size=np.array([len(text) for text in texts], dtype=np.int64),
-            id_bytes=np.frombuffer(b"".join(texts), dtype=np.uint8),
-        )
-        self._num_files += 1
+        places = []
+        with self.path.open("ab") as file:
+            for array in (*piece, *Names.of(ids)):
+                file.write(bytes(-file.tell() % array.itemsize))  # numpy reads faster where numbers are aligned
+                places.append(_Place(file.tell(), array.dtype, array.shape))
+                file.write(array.tobytes())
+        self._chunks.append(places)
         self.num_graphs += piece.num_graphs
 
-    def ids(self) -> Iterator[list[str]]:
-        """The names of the graphs, chunk by chunk."""
-        for number in range(self._num_files):
-            with np.load(self._file(number), allow_pickle=False) as arrays:
-                yield _names(arrays)
-
-    def __iter__(self) -> Iterator[tuple[Piece, list[str]]]:
+    def __iter__(self) -> Iterator[tuple[Piece, Names]]:
         """The chunks in order, each with the names of its graphs."""
-        for number in range(self._num_files):
-            with np.load(self._file(number), allow_pickle=False) as arrays:
-                piece = Piece(**{name: arrays[name] for name in Piece._fields})
-                ids = _names(arrays)
-            yield piece, ids
-
-    def _file(self, number: int) -> Path:
-        return self.folder / f"chunk-{number:06d}.npz"
+        for places in self._chunks:
+            with self.path.open("rb") as file:
+                arrays = [place.read(file) for place in places]
+            yield Piece(*arrays[:-2]), Names(*arrays[-2:])
 
 
-def _names(arrays: Mapping[str, NDArray[Any]]) -> list[str]:
-    ends = np.cumsum(arrays["id_size"]).tolist()
-    text = arrays["id_bytes"].tobytes()
-    return [text[a:b].decode() for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+class _Place(NamedTuple):
+    """Where an array lies in a file."""
+
+    start: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    def read(self, file: BinaryIO) -> NDArray[Any]:
+        file.seek(self.start)
+        return np.fromfile(file, self.dtype, math.prod(self.shape)).reshape(self.shape)
+
+
+def _take(rows: NDArray[Any], index: Ints) -> NDArray[Any]:
+    # take: a tenth of the time of rows[mask] for pairs; numpy walks rows even where they have no columns
+    return rows.take(index, axis=0) if rows.size else rows[: len(index)]
 
 
 def distinct_rows(rows: Ints) -> tuple[Ints, Ints]:
@@ -178,6 +208,14 @@ def distinct_rows(rows: Ints) -> tuple[Ints, Ints]:
     else:
         table, code = np.unique(rows, axis=0, return_inverse=True)
     return table.astype(narrow_dtype(table)), code.ravel().astype(narrow_dtype(code))
+
+
+def _join_rows(parts: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
+    """Tables and codes one behind the other, as `distinct_rows` of all rows."""
+    table, place = distinct_rows(np.concatenate([table for table, _ in parts]))
+    ends = np.cumsum([len(table) for table, _ in parts])
+    places = np.split(place, ends[:-1])
+    return table, np.concatenate([one.take(code) for one, (_, code) in zip(places, parts, strict=True)])
 
 
 def narrow_dtype(values: Ints | int) -> np.dtype[np.integer]:

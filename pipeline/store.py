@@ -225,9 +225,9 @@ def write_store(
         ShapeError: if the arrays or the spool do not fit `schema` or each other.
     """
     _check_destination(folder)
-    graphs = StoredGraphs(spool, keep=keep, y=y, split=split, row=row, directed=schema.directed)
+    graphs = StoredGraphs(spool, keep=keep, y=y, split=split, row=row)
     survey = Survey(schema)
-    for piece, columns, _ in graphs:
+    for piece, columns in graphs.pieces():
         survey.add(piece, columns["y"], columns["split"] == TRAIN)
     if survey.num_graphs == 0:
         raise StoreError(f"{folder}: no graph is left to write; look at the reasons in quarantine.csv.")

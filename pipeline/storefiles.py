@@ -17,12 +17,12 @@ from pipeline.errors import ShapeError
 from pipeline.graph import Ints
 from pipeline.manifest import MANIFEST, STORE_VERSION, file_sha256, list_files, manifest_digest
 from pipeline.split import SIDES
-from pipeline.spool import Piece, Spool, narrow_dtype
+from pipeline.spool import Names, Piece, Spool, narrow_dtype
 from pipeline.survey import RowCoder, Survey
 
 
 class StoredGraphs:
-    """The kept graphs of a spool, piece by piece, as they are stored: undirected bonds once."""
+    """The kept graphs of a spool, piece by piece."""
 
     def __init__(
         self,
@@ -32,7 +32,6 @@ class StoredGraphs:
         y: NDArray[np.float32],
         split: NDArray[np.int8],
         row: NDArray[np.int64],
-        directed: bool,
     ) -> None:
         self.columns: dict[str, NDArray[Any]] = {"y": y, "split": split, "row": row}
         for name, values in {"keep": keep, **self.columns}.items():
@@ -40,21 +39,25 @@ class StoredGraphs:
                 raise ShapeError(f"write_store: {name} has {len(values)} rows for {spool.num_graphs} graphs.")
         if not ((split >= 0) & (split < len(SIDES)))[keep].all():
             raise ShapeError("write_store: a graph that is kept stands on no side.")
-        self.spool, self.keep, self.directed = spool, keep, directed
+        self.spool, self.keep = spool, keep
 
-    def __iter__(self) -> Iterator[tuple[Piece, dict[str, NDArray[Any]], list[str]]]:
-        """Pieces, each with y, split and row of its graphs, and their ids."""
+    def pieces(self) -> Iterator[tuple[Piece, dict[str, NDArray[Any]]]]:
+        """Pieces, each with y, split and row of its graphs."""
+        for piece, _, keep, columns in self._chunks():
+            yield piece.select(keep), columns
+
+    def names(self) -> Iterator[tuple[Names, dict[str, NDArray[Any]]]]:
+        """The names of the graphs of each piece, with their y, split and row."""
+        for _, names, keep, columns in self._chunks():
+            yield names.select(keep), columns
+
+    def _chunks(self) -> Iterator[tuple[Piece, Names, NDArray[np.bool_], dict[str, NDArray[Any]]]]:
         start = 0
-        for piece, ids in self.spool:
+        for piece, names in self.spool:
             here = slice(start, start + piece.num_graphs)
             start = here.stop
-            kept = self.keep[here]
-            piece = piece.select(kept)
-            yield (
-                piece if self.directed else piece.bonds_once(),
-                {name: values[here][kept] for name, values in self.columns.items()},
-                [name for name, stays in zip(ids, kept, strict=True) if stays],
-            )
+            keep = self.keep[here]
+            yield piece, names, keep, {name: values[here][keep] for name, values in self.columns.items()}
 
 
 class TensorShape(NamedTuple):
@@ -121,7 +124,7 @@ def write_tensors(folder: Path, graphs: StoredGraphs, layout: Layout) -> None:
         put("graphs/node_ptr", [0])
         put("graphs/edge_ptr", [0])
         num_nodes = num_edges = 0
-        for piece, columns, _ in graphs:
+        for piece, columns in graphs.pieces():
             for room, table, code in (
                 ("nodes", piece.x_table, piece.x_code),
                 ("edges", piece.edge_table, piece.edge_code),
@@ -132,7 +135,7 @@ def write_tensors(folder: Path, graphs: StoredGraphs, layout: Layout) -> None:
                 else:
                     put(f"{room}/code", coder.encode(table, code))
             put("nodes/x_float", piece.x_float)
-            put("edges/index", piece.edge_index.T)
+            put("edges/index", piece.edge_index)
             put("edges/edge_float", piece.edge_float)
             put("graphs/node_ptr", num_nodes + np.cumsum(piece.num_nodes))
             put("graphs/edge_ptr", num_edges + np.cumsum(piece.num_edges))
@@ -149,11 +152,15 @@ def write_rows(path: Path, graphs: StoredGraphs) -> None:
     import pyarrow.parquet as pq
 
     schema = pa.schema([("row", pa.int64()), ("id", pa.string()), ("split", pa.string())])
+    every_side = pa.array(SIDES)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for _, columns, ids in graphs:
-            if ids:
-                sides = [SIDES[side] for side in columns["split"]]
-                writer.write_table(pa.table({"row": columns["row"], "id": ids, "split": sides}, schema=schema))
+        for names, columns in graphs.names():
+            if len(names.size):
+                ends = np.concatenate([[0], np.cumsum(names.size)])
+                ids = pa.LargeStringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(names.text))
+                sides = every_side.take(pa.array(columns["split"]))
+                table = {"row": columns["row"], "id": ids.cast(pa.string()), "split": sides}
+                writer.write_table(pa.table(table, schema=schema))
 
 
 def write_manifest(folder: Path, survey: Survey, layout: Layout, split: NDArray[np.int8], source: Any) -> None:

@@ -39,8 +39,8 @@ class Survey:
         self.num_nodes += len(piece.x_code)
         self.num_edges += len(piece.edge_code)
         self.most_nodes = max(self.most_nodes, int(piece.num_nodes.max(initial=0)))
-        self.x.add(piece.x_table[np.unique(piece.x_code)])
-        self.edge_attr.add(piece.edge_table[np.unique(piece.edge_code)])
+        self.x.add(piece.x_table[_times(piece.x_table, piece.x_code) > 0])
+        self.edge_attr.add(piece.edge_table[_times(piece.edge_table, piece.edge_code) > 0])
         of_train = piece.select(train)
         self._x_counts.add(of_train.x_table, of_train.x_code)
         self._edge_counts.add(of_train.edge_table, of_train.edge_code)
@@ -93,9 +93,9 @@ class RowCoder:
         self._place = {key: place for place, key in enumerate(_row_bytes(table))}
 
     def encode(self, table: Ints, code: Ints) -> Ints:
-        """The place of each row `table[code]`.  # (N,) int64"""
-        places = np.array([self._place.get(key, -1) for key in _row_bytes(table)], dtype=np.int64)
-        encoded = places[code]
+        """The place of each row `table[code]`.  # (N,)"""
+        places = np.array([self._place.get(key, -1) for key in _row_bytes(table)], dtype=np.int16)
+        encoded = places.take(code)
         assert encoded.min(initial=0) >= 0, "a row that the survey has not seen"
         return encoded
 
@@ -140,7 +140,7 @@ class _CodeCounts:
         self._counts = [np.zeros(column.num_codes, dtype=np.int64) for column in columns]
 
     def add(self, table: Ints, code: Ints) -> None:
-        times = np.bincount(code, minlength=len(table))
+        times = _times(table, code)
         for column, counts, codes in zip(self._columns, self._counts, table.T, strict=True):
             if codes[times > 0].max(initial=0) >= column.num_codes:
                 raise ShapeError(f"column '{column.name}': a code is beyond its {len(column.categories)} categories.")
@@ -154,7 +154,12 @@ class _CodeCounts:
         )
 
 
+def _times(table: Ints, code: Ints) -> Ints:
+    """How often each row of a table is named.  # (C,)"""
+    return np.bincount(code, minlength=len(table))
+
+
 def _row_bytes(rows: Ints) -> list[bytes]:
     # one width of integers, so that equal rows of different chunks have equal bytes
     rows = np.ascontiguousarray(rows, dtype=np.int32)
-    return [row.tobytes() for row in rows]
+    return rows.view(f"V{rows.shape[1] * rows.itemsize}").ravel().tolist() if rows.shape[1] else [b""] * len(rows)

@@ -2,8 +2,11 @@
 
 import csv
 import itertools
+import subprocess
+import sys
 
 import numpy as np
+import psutil
 import pytest
 from rdkit import Chem
 
@@ -93,7 +96,7 @@ def test_exact_keys_are_equal_where_canonical_smiles_are(tmp_path, monkeypatch, 
         piece, _, _, keys, _ = parts._featurize(smiles[start : start + 4], wanted=parts.Wanted(Limits()))
         spool.append(piece, smiles[start : start + 4])
         skeleton.append(keys[:, 0])
-    found = parts.exact_keys(np.concatenate(skeleton), spool, Limits(), processes=1)
+    found = parts.exact_keys(np.concatenate(skeleton), spool, Limits(), parts.Workers(1))
     wanted = zip(*(molecule_keys(parse_smiles(text, Limits())) for text in smiles), strict=True)
     for keys, texts in zip(found, wanted, strict=True):
         for i, j in itertools.combinations(range(len(smiles)), 2):
@@ -270,3 +273,24 @@ def test_built_in_sets_have_their_shipped_sizes(tmp_path, name):
         assert store.manifest["source"]["split"]["leaks"]["train"] == 4
     else:
         assert store.num_graphs == 3907
+
+
+@pytest.mark.slow
+def test_processes_end_with_one_that_is_killed(tmp_path):
+    (tmp_path / "a.csv").write_text("smiles,y\n" + "".join(f"{smiles},{n}\n" for n, smiles in enumerate(ALKANES * 400)))
+    code = (
+        "import sys; from pathlib import Path; from pipeline.dataset import build_store\n"
+        "from pipeline.source import PrepareConfig, find_source\n"
+        "config = PrepareConfig(data=sys.argv[1] + '/a.csv', target='y', processes=3)\n"
+        "source = find_source(config, Path(sys.argv[1]), Path(sys.argv[1]))\n"
+        "build_store(config, source, Path(sys.argv[1]) / 'store', '', lambda rows: print(rows, flush=True))"
+    )
+    step = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert step.stdout is not None
+    assert step.stdout.readline()  # the others are at work
+    others = psutil.Process(step.pid).children()
+    assert len(others) >= 2
+    step.kill()
+    step.wait()
+    step.stdout.close()
+    assert not psutil.wait_procs(others, timeout=30)[1]

@@ -31,9 +31,15 @@ def test_preparing_twice_gives_the_same_bytes(tmp_path):
 
 @pytest.mark.mlflow
 def test_the_number_of_processes_does_not_matter(tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "CHUNK_ROWS", 16)  # several chunks, so that there is something to share
-    one, two = (build(tmp_path / f"p{number}", ROWS, processes=number) for number in (1, 2))
-    assert one.digest == two.digest
+    monkeypatch.setattr(parts, "CHUNK_ROWS", 16)  # several chunks of several units, so that there is something to share
+    monkeypatch.setattr(parts, "UNIT_ROWS", 4)
+    rows = [row for pair in zip(ROWS, ["C1CC,1", "CCO,x"] * len(ROWS), strict=False) for row in pair]
+    options = {"split": "scaffold", "kind": "regression"}
+    one, *others = (build(tmp_path / f"p{number}", rows, processes=number, **options) for number in (1, 2, 3))
+    assert {one.digest} == {store.digest for store in others}
+    left = [(tmp_path / f"p{number}" / "store.quarantine.csv").read_text() for number in (1, 2, 3)]
+    assert left[0] == left[1] == left[2]
+    assert len(left[0].splitlines()) == 1 + len(ROWS)
 
 
 def test_the_order_of_rows_changes_no_label(tmp_path):

@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from pipeline.errors import ShapeError
 from pipeline.graph import pack
-from pipeline.spool import Spool, distinct_rows, narrow_dtype
-from tests.test_graph import make_graph
+from pipeline.spool import Names, Piece, Spool, distinct_rows, narrow_dtype
+from tests.test_graph import graphs, make_graph
 
 
 def test_chunks_come_back_in_order_any_number_of_times(tmp_path):
@@ -21,17 +21,49 @@ def test_chunks_come_back_in_order_any_number_of_times(tmp_path):
         spool.append(chunk, [f"a{number}", "µ-é"])
     assert spool.num_graphs == 6
     for _ in range(2):
-        for number, (piece, ids) in enumerate(spool):
+        for number, (piece, names) in enumerate(spool):
             chunk = chunks[number]
-            assert ids == [f"a{number}", "µ-é"]
-            assert (piece.num_nodes.tolist(), piece.num_edges.tolist()) == ([3, 0], [4, 0])
+            assert names.list() == [f"a{number}", "µ-é"]
+            assert (piece.num_nodes.tolist(), piece.num_edges.tolist()) == ([3, 0], [2, 0])
             np.testing.assert_array_equal(piece.x_table[piece.x_code], chunk.x)
-            np.testing.assert_array_equal(piece.edge_table[piece.edge_code], chunk.edge_attr)
-            for name in ("x_float", "edge_index", "edge_float", "u"):
+            np.testing.assert_array_equal(piece.edge_table[piece.edge_code], chunk.edge_attr[::2])
+            np.testing.assert_array_equal(piece.edge_index, chunk.edge_index[:, ::2].T)
+            np.testing.assert_array_equal(piece.edge_float, chunk.edge_float[::2])
+            for name in ("x_float", "u"):
                 np.testing.assert_array_equal(getattr(piece, name), getattr(chunk, name))
-            first = piece.select(np.array([True, False])).bonds_once()
-            assert first.edge_index.tolist() == [[0, 1], [1, 2]]
-            assert first.num_edges.tolist() == [2]
+
+
+def test_directed_edges_stay_as_they_are():
+    chunk = pack([make_graph(3, [(0, 1), (2, 1), (1, 1)], directed=True)])
+    piece = Piece.of(chunk, directed=True)
+    assert (piece.num_edges.tolist(), piece.edge_index.tolist()) == ([3], [[0, 1], [2, 1], [1, 1]])
+    np.testing.assert_array_equal(piece.edge_table[piece.edge_code], chunk.edge_attr)
+    with pytest.raises(ShapeError, match="reverse"):
+        Piece.of(chunk)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.one_of(graphs(), graphs(widths=(2, 0, 2, 0, 0, 1))), st.data())
+def test_some_of_a_piece_are_the_piece_of_some(many, data):
+    keep = np.array(data.draw(st.lists(st.booleans(), min_size=len(many), max_size=len(many))))
+    some, names = Piece.of(pack(many)).select(keep), Names.of([f"{g} é" for g in range(len(many))]).select(keep)
+    assert names.list() == [f"{g} é" for g in np.flatnonzero(keep)]
+    assert some.num_graphs == keep.sum()
+    if keep.any():
+        alone = Piece.of(pack([graph for graph, stays in zip(many, keep, strict=True) if stays]))
+        np.testing.assert_array_equal(some.x_table[some.x_code], alone.x_table[alone.x_code])
+        np.testing.assert_array_equal(some.edge_table[some.edge_code], alone.edge_table[alone.edge_code])
+        for name in ("num_nodes", "num_edges", "x_float", "edge_index", "edge_float", "u"):
+            np.testing.assert_array_equal(getattr(some, name), getattr(alone, name))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.one_of(graphs(), graphs(max_graphs=1, max_nodes=0)), min_size=1, max_size=4))
+def test_joined_pieces_are_the_piece_of_all(chunks):
+    joined = Piece.join([Piece.of(pack(chunk)) for chunk in chunks])
+    whole = Piece.of(pack([graph for chunk in chunks for graph in chunk]))
+    for found, wanted in zip(joined, whole, strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_a_spool_starts_empty_and_checks_what_comes(tmp_path):

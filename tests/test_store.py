@@ -22,7 +22,7 @@ from pipeline.graph import pack
 from pipeline.manifest import check_store, list_files, manifest_digest
 from pipeline.schema import Column, Limits, Schema, Target
 from pipeline.split import TEST, TRAIN, VALIDATION
-from pipeline.spool import Spool
+from pipeline.spool import Piece, Spool
 from pipeline.store import open_store, write_store
 from tests.test_graph import assert_graphs_equal, graphs, make_graph
 
@@ -57,7 +57,7 @@ def build(folder, many, *, schema=SCHEMA, keep=None, split=None, chunk=3, y=None
     spool = Spool(folder.parent / f"{folder.name}.spool")
     for start in range(0, len(many), chunk):
         part = many[start : start + chunk]
-        spool.append(pack(part), [f"graph {start + i}" for i in range(len(part))])
+        spool.append(Piece.of(pack(part), directed=schema.directed), [f"graph {start + i}" for i in range(len(part))])
     size = len(many)
     return write_store(
         folder,
