@@ -10,7 +10,7 @@ import functools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -92,6 +92,20 @@ class Categories:
         return ["unknown categories: " + ", ".join(some) if some else None for some in found]
 
 
+class AnswerTable(pd.DataFrame):  # type: ignore[misc] # pandas has no types that strict accepts
+    """A table of plain Python values that is quick to turn into records, which is how MLflow's server writes it."""
+
+    def to_dict(self, orient: Any = "dict", **more: Any) -> Any:
+        """As of any table. pandas looks into each column for what is no plain value: 0.2 ms even for one row."""
+        if orient != "records" or more:
+            return super().to_dict(orient, **more)
+        names = list(self.columns)
+        return [dict(zip(names, row, strict=True)) for row in self.to_numpy(dtype=object).tolist()]
+
+    def __reduce__(self) -> Any:
+        return pd.DataFrame, (pd.DataFrame(self),)  # who reads the pickle need not have this class
+
+
 class Answers:
     """The answers to one request, filled piece by piece; what is never filled stays None.
 
@@ -149,7 +163,7 @@ class Answers:
         """All rows in the order of the request; every column of dtype object, with None and never NaN."""
         # The dtype is given: pandas would turn None into NaN, which is no JSON. One array for all columns: a table
         # of as many Series takes ten times as long, half a millisecond.
-        return pd.DataFrame(self._values.T, columns=_index(tuple(self._columns)).view(), dtype=object, copy=False)
+        return AnswerTable(self._values.T, columns=_index(tuple(self._columns)).view(), dtype=object, copy=False)
 
 
 def _read_molecules(columns: Mapping[str, Objects], schema: Schema) -> Iterator[Piece]:
