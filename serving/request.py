@@ -50,13 +50,14 @@ def read_request(table: pd.DataFrame, schema: Schema, limits: ServeConfig) -> It
         DeadlineError: between two pieces.
     """
     wanted = request_columns(schema)
-    if missing := [name for name in wanted if name not in table.columns]:
+    came = list(table.columns)  # asked about a name, the index would build a hash table for each request
+    if missing := [name for name in wanted if name not in came]:
         raise DataError(f"The request has no column {missing}; expected the columns {list(wanted)}.")
-    if twice := [name for name in wanted if list(table.columns).count(name) > 1]:
+    if twice := [name for name in wanted if came.count(name) > 1]:
         raise DataError(f"The request has the columns {twice} more than once.")
     if len(table) > limits.max_rows:
         raise DataError(f"The request has {len(table)} rows, more than max_rows={limits.max_rows}; send several.")
-    columns = {name: _objects(table[name]) for name in wanted}
+    columns = {name: _objects(table.iloc[:, came.index(name)]) for name in wanted}
     if _size(columns.values(), limits.max_bytes) > limits.max_bytes:
         raise DataError(f"The request has more than max_bytes={limits.max_bytes} in {list(wanted)}; send several.")
     return _read_molecules(columns, schema) if schema.data_kind == "molecule" else _read_graphs(columns, schema)
@@ -84,7 +85,10 @@ class Categories:
         fields = ((chunk.x, chunk.node_ptr), (chunk.edge_attr, chunk.edge_ptr))
         tables = zip(fields, self._names, self._offsets, self._unknown, strict=True)
         for (codes, ptr), names, offsets, unknown in tables:
-            rows, columns = np.nonzero(unknown[codes + offsets])
+            hits = unknown[codes + offsets]
+            if not hits.any():
+                continue
+            rows, columns = np.nonzero(hits)
             graphs = np.searchsorted(ptr, rows, side="right") - 1
             for place in np.unique(columns * chunk.num_graphs + graphs).tolist():
                 k, g = divmod(place, chunk.num_graphs)
