@@ -26,6 +26,15 @@ import numpy as np
 from bench.measure import ROOT
 
 ENVIRONMENTS = ROOT / ".graphline" / "bench"
+EMPTY = """
+import mlflow
+from mlflow.pyfunc import PythonModel
+class Empty(PythonModel):
+    def predict(self, context, model_input, params=None):
+        return model_input
+mlflow.models.set_model(Empty())
+"""
+"""A pyfunc that does nothing: what MLflow's server costs by itself."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,22 @@ def save_peer(folder: Path, network: Any, schema: Any, num_layers: int, example:
         input_example=example,
         pip_requirements=["torch", "torch_geometric", "rdkit", "pandas"],
     )
+
+
+def build_empty(folder: Path, python: Path) -> Served:
+    """Save the pyfunc that does nothing."""
+    import mlflow
+
+    folder.mkdir()
+    (folder / "empty.py").write_text(EMPTY, encoding="utf-8")
+    columns = mlflow.types.Schema([mlflow.types.ColSpec("string", "smiles")])
+    mlflow.pyfunc.save_model(
+        str(folder / "model"),
+        python_model=str(folder / "empty.py"),
+        signature=mlflow.models.ModelSignature(inputs=columns),
+        pip_requirements=["pandas"],
+    )
+    return Served(python, folder / "model")
 
 
 def plain_weights(ours: dict[str, Any], sizes: dict[str, list[int]]) -> dict[str, Any]:

@@ -23,7 +23,17 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.measure import ROOT, Claim, Result, compare_pairs, figure, write_result
-from bench.servers import Served, Server, build_models, compare_answers, post, read_smiles, request_of, running
+from bench.servers import (
+    Served,
+    Server,
+    build_empty,
+    build_models,
+    compare_answers,
+    post,
+    read_smiles,
+    request_of,
+    running,
+)
 
 SIZES, CLIENTS = (1, 256), (1, 16)
 GOAL = {1: "at least 1.5×, aim 3×", 256: "at least 2×, aim 3×"}
@@ -41,9 +51,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
-    rounds, seconds = (1, 0.5) if quick else (7, 2.0)
+    rounds, seconds = (1, 0.5) if quick else (5, 2.0)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         ours, peer = build_models(Path(folder))
+        empty = build_empty(Path(folder) / "empty", ours.python)
         smiles = read_smiles()
         with running(ours, alone=False) as server, running(peer, alone=False) as other:
             same = compare_answers(server, other, smiles)
@@ -53,6 +64,8 @@ def main() -> None:
                 for clients in CLIENTS
                 for claim in load_pairs(server, other, smiles, size, clients, rounds, seconds)
             ]
+        with running(empty, alone=False) as server:
+            claims += [claim for clients in CLIENTS for claim in load_empty(server, smiles, clients, rounds, seconds)]
         times = profile(ours, smiles[:1024], Path(folder), 1 if quick else 7)
         alone = profile(ours, smiles[:1], Path(folder), 20 if quick else 300)
     outside = [
@@ -99,6 +112,18 @@ def load_pairs(
     return [
         compare_pairs(f"{what}: answers", PEER, *rates, unit="1/s", goal=GOAL[size], more_is_better=True),
         compare_pairs(f"{what}: 99th percentile", PEER, *tails, unit="ms", goal=GOAL[size]),
+    ]
+
+
+def load_empty(server: Server, smiles: list[str], clients: int, rounds: int, seconds: float) -> list[Claim]:
+    """What MLflow's server answers by itself: its share of the time of any model."""
+    bodies = [request_of([one]) for one in smiles]
+    put_load(server, bodies, clients, 0.5, 1)
+    loads = [put_load(server, bodies, clients, seconds, 1) for _ in range((rounds + 1) // 2)]
+    what = f"MLflow's server with an empty model, requests of 1 from {clients} client{'s' if clients > 1 else ''}"
+    return [
+        figure(f"{what}: answers", [load.rate for load in loads], "1/s"),
+        figure(f"{what}: 99th percentile", [load.p99 for load in loads], "ms"),
     ]
 
 

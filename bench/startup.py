@@ -15,21 +15,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.measure import ROOT, Claim, Result, Spread, compare_pairs, figure, write_result
-from bench.servers import Served, build_models, compare_answers, read_smiles, request_of, running, serving_python
+from bench.servers import (
+    Served,
+    build_empty,
+    build_models,
+    compare_answers,
+    read_smiles,
+    request_of,
+    running,
+    serving_python,
+)
 
 PEER = "torch pyfunc"
 MLFLOW = "mlflow.pyfunc.scoring_server"
 OURS = "serving.model, pipeline.featurize"
 TORCH = "torch, torch_geometric"
-EMPTY = """
-import mlflow
-from mlflow.pyfunc import PythonModel
-class Empty(PythonModel):
-    def predict(self, context, model_input, params=None):
-        return model_input
-mlflow.models.set_model(Empty())
-"""
-"""A pyfunc that does nothing: what MLflow's server costs by itself."""
 
 
 class Start(NamedTuple):
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     rounds = 1 if parser.parse_args().quick else 5
-    claims = imports(rounds)
+    claims = imports((rounds + 1) // 2)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         ours, peer = build_models(Path(folder))
         empty = build_empty(Path(folder) / "empty", ours.python)
@@ -142,22 +142,6 @@ def starts(what: str, ours: Callable[[], Start], peer: Callable[[], Start], roun
     if any(one.used_mb != one.memory_mb for one in found[0]):
         claims.append(compare_pairs(f"{what}: memory after requests", PEER, *of("used_mb"), unit="MB"))
     return claims
-
-
-def build_empty(folder: Path, python: Path) -> Served:
-    """Save the pyfunc that does nothing."""
-    import mlflow
-
-    folder.mkdir()
-    (folder / "empty.py").write_text(EMPTY, encoding="utf-8")
-    columns = mlflow.types.Schema([mlflow.types.ColSpec("string", "smiles")])
-    mlflow.pyfunc.save_model(
-        str(folder / "model"),
-        python_model=str(folder / "empty.py"),
-        signature=mlflow.models.ModelSignature(inputs=columns),
-        pip_requirements=["pandas"],
-    )
-    return Served(python, folder / "model")
 
 
 def floors(claims: list[Claim], bare: list[Start]) -> list[str]:

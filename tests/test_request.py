@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -185,6 +186,18 @@ def test_answers_of_every_kind_of_target():
     assert (last["colour"], last["colour_std"], last["warning"]) == ("red", 0.25, "look out")
     assert type(first["size"]) is float
     json.dumps(table.to_dict("records"), allow_nan=False)
+
+
+def test_records_are_those_of_pandas_before_and_after_an_edit():
+    answers = Answers(MOLECULES, 3, ensemble=False)
+    answers.add_errors({1: RowError("missing", "The SMILES is empty.")})
+    table = answers.table()
+    for _ in range(2):
+        assert table.to_dict(orient="records") == pd.DataFrame(table).to_dict(orient="records")
+        assert table.to_dict("list") == pd.DataFrame(table).to_dict("list")
+        table.loc[1, "error"], table["more"] = "invalid_smiles", [1.5, 2.5, 3.5]
+    assert table.to_dict(orient="records")[1]["error"] == "invalid_smiles"
+    assert type(table.head(2)) is type(pickle.loads(pickle.dumps(table))) is pd.DataFrame
 
 
 def test_an_answer_that_is_no_number_is_an_error_of_its_row():
