@@ -357,6 +357,7 @@ class Stack(nn.Module):
     ) -> Tensor:
         """As every layer; with `x_row` (N,) and `e_row` (E,), `h` and `e` hold only the distinct vectors."""
         dense = torch.compiler.is_exporting() or not self.by_color or (self.training and self.dropout.p > 0)
+        dense = dense or torch.is_autocast_enabled("cpu")  # a layer's gradient by hand does not mix precisions
         if not dense and x_row is not None and e_row is not None and 2 * len(h) < len(x_row):
             return self._every_color(h, edge_index, e, x_row, e_row)
         h, e = take_rows(h, x_row), take_rows(e, e_row)

@@ -124,6 +124,15 @@ def test_every_color_answers_and_learns_as_every_row(layer, seed):
         torch.testing.assert_close(here, there, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("layer", [DMPNN(H, 2, 0.0), Stack("gine", H, 2, 0.0)], ids=["dmpnn", "gine"])
+def test_equal_rows_train_in_mixed_precision(layer):
+    edge_index, reverse, x_row, e_row = repeated(5, 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(torch.randn(2, H), edge_index, torch.randn(3, H), reverse, x_row, e_row)
+    out.float().sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in layer.parameters())
+
+
 def test_a_color_is_worth_its_while_or_dropout_tells_equal_rows_apart(monkeypatch):
     edge_index, reverse, x_row, e_row = repeated(5, 0)
     layer = DMPNN(H, 2, 0.5)
