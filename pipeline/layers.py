@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.colors import GineLayer, Neighbors, add_relu, group_equal, names
+from pipeline.colors import GineLayer, Neighbors, add_relu, group_equal, group_pairs, names, refine, to_tensors
 from pipeline.onnxforms import EDGE_SLOTS, count_rows, sum_chunks
 
 EDGE_BLIND = frozenset({"gin", "gcn", "sage"})
@@ -204,23 +204,26 @@ class DMPNN(nn.Module):
     def _every_color(
         self, x: Tensor, edge_index: Tensor, e: Tensor, reverse: Tensor, x_row: Tensor, e_row: Tensor
     ) -> Tensor:
-        graph, source = Neighbors(edge_index, len(x_row)), edge_index[0]
-        edges = first = group_equal(x_row.index_select(0, source) * len(e) + e_row)
-        pick = x_row.index_select(0, source.index_select(0, first.first))
-        h_0 = self.w_i(x).index_select(0, pick) + e.index_select(0, e_row.index_select(0, first.first))
+        graph = Neighbors(edge_index, len(x_row))
+        source, of_x, of_e, back = graph.source, x_row.numpy(), e_row.numpy(), reverse.numpy()
+        edges = first = group_pairs(of_x.take(source), of_e, len(e))
+        pick = to_tensors(of_x.take(source.take(first.first)), of_e.take(first.first))
+        h_0 = self.w_i(x).index_select(0, pick[0]) + e.index_select(0, pick[1])
         h = F.relu(h_0)  # (C, H), as is all that is called h below
         for w_m in self.w_m:
             name, total = graph.name_in(edges)
-            messages = group_equal(total.index_select(0, source) - name.index_select(0, reverse))
-            back = edges.of.index_select(0, reverse.index_select(0, messages.first))
-            m = graph.sum_in(h, edges).index_select(0, source.index_select(0, messages.first)) - h.index_select(0, back)
-            edges = group_equal(first.of * len(messages.first) + messages.of)
-            h = add_relu(h_0, first.of.index_select(0, edges.first), w_m(m), messages.of.index_select(0, edges.first))
-        nodes = group_equal(graph.name_in(edges)[1] + names(len(x), "node").index_select(0, x_row))
-        m = graph.sum_in(h, edges).index_select(0, nodes.first)
+            messages = group_equal(total.take(source) - name.take(back))
+            pick = to_tensors(source.take(messages.first), edges.of.take(back.take(messages.first)))
+            m = graph.sum_in(h, edges).index_select(0, pick[0]) - h.index_select(0, pick[1])
+            edges = group_pairs(first.of, messages.of, len(messages.first))
+            pick = to_tensors(first.of.take(edges.first), messages.of.take(edges.first))
+            h = add_relu(h_0, pick[0], w_m(m), pick[1])
+        nodes = group_equal(graph.name_in(edges)[1] + names(len(x), "node").take(of_x))
+        pick = to_tensors(nodes.first, of_x.take(nodes.first), nodes.of)
+        m = graph.sum_in(h, edges).index_select(0, pick[0])
         from_x, from_m = self.w_o.weight.chunk(2, dim=1)
-        out = add_relu(F.linear(x, from_x), x_row.index_select(0, nodes.first), F.linear(m, from_m, self.w_o.bias))
-        return out.index_select(0, nodes.of)
+        out = add_relu(F.linear(x, from_x), pick[1], F.linear(m, from_m, self.w_o.bias))
+        return out.index_select(0, pick[2])
 
 
 class GINEConv(nn.Module):
@@ -354,6 +357,7 @@ class Stack(nn.Module):
     ) -> Tensor:
         """As every layer; with `x_row` (N,) and `e_row` (E,), `h` and `e` hold only the distinct vectors."""
         dense = torch.compiler.is_exporting() or not self.by_color or (self.training and self.dropout.p > 0)
+        dense = dense or torch.is_autocast_enabled("cpu")  # a layer's gradient by hand does not mix precisions
         if not dense and x_row is not None and e_row is not None and 2 * len(h) < len(x_row):
             return self._every_color(h, edge_index, e, x_row, e_row)
         h, e = take_rows(h, x_row), take_rows(e, e_row)
@@ -361,19 +365,14 @@ class Stack(nn.Module):
             h = h + self.dropout(F.relu(conv(norm(h), edge_index, e, rev_edge_index)))
         return self.last_norm(h)  # type: ignore[no-any-return]
 
-    def _every_color(self, h: Tensor, edge_index: Tensor, e: Tensor, row: Tensor, e_row: Tensor) -> Tensor:
-        graph, source = Neighbors(edge_index, len(row)), edge_index[0]
+    def _every_color(self, h: Tensor, edge_index: Tensor, e: Tensor, x_row: Tensor, e_row: Tensor) -> Tensor:
         parts: Any = zip(self.convs, self.norms, strict=True)
-        for conv, norm in parts:
-            edges = group_equal(row.index_select(0, source) * len(e) + e_row)
-            nodes = group_equal(graph.name_in(edges)[1] + names(len(h), "node").index_select(0, row))
-            weights = (norm.weight, norm.bias, conv.eps, *conv.mlp[0].parameters(), *conv.mlp[2].parameters())
-            i, j = row.index_select(0, source.index_select(0, edges.first)), e_row.index_select(0, edges.first)
-            pick = row.index_select(0, nodes.first)
-            index = (i, j, pick, nodes.first, *graph.bags(edges))
-            h = GineLayer.apply(h, e, *weights, *index)  # type: ignore[no-untyped-call]  # (C, H)
-            row = nodes.of
-        return self.last_norm(h).index_select(0, row)  # type: ignore[no-any-return]
+        steps = refine(edge_index, x_row.numpy(), len(h), e_row.numpy(), len(e))
+        for (conv, norm), step in zip(parts, steps, strict=False):
+            first, _, second = conv.mlp
+            weights = norm.weight, norm.bias, conv.eps, first.weight, first.bias, second.weight, second.bias
+            h = GineLayer.apply(h, e, step, *weights)  # type: ignore[no-untyped-call]  # (C, H)
+        return self.last_norm(h).index_select(0, step.color)  # type: ignore[no-any-return]
 
 
 def _two_layers(hidden_dim: int) -> nn.Sequential:

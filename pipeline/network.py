@@ -22,7 +22,7 @@ from tensordict.nn import TensorDictModule, TensorDictSequential
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.colors import group_rows
+from pipeline.colors import group_rows, to_tensors
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.forest import Forest
 from pipeline.graph import GraphBatch
@@ -92,7 +92,8 @@ class Encoder(nn.Module):
         if torch.compiler.is_exporting() or codes.device.type != "cpu":
             return self._encode(codes, numbers), torch.arange(codes.shape[0], device=codes.device)
         rows = group_rows(codes, numbers)
-        return self._encode(codes.index_select(0, rows.first), numbers.index_select(0, rows.first)), rows.of
+        first, of = to_tensors(rows.first, rows.of)
+        return self._encode(codes.index_select(0, first), numbers.index_select(0, first)), of
 
     def _encode(self, codes: Tensor, numbers: Tensor) -> Tensor:
         h = self.bias.expand(codes.shape[0], -1)
@@ -250,8 +251,14 @@ class GraphNetwork(nn.Module):
     ) -> Tensor:
         """Predict; the arguments are those of `GraphBatch`.  # (G, O)"""
         inputs = (x, x_float, edge_index, edge_attr, edge_float, u, rev_edge_index, batch)
-        values = TensorDict(dict(zip(INPUTS, inputs, strict=True)), batch_size=[])
-        return self.sequence(values)["prediction"]  # type: ignore[no-any-return]
+        values: Any = dict(zip(INPUTS, inputs, strict=True))
+        if torch.compiler.is_exporting():
+            return self.sequence(TensorDict(values, batch_size=[]))["prediction"]  # type: ignore[no-any-return]
+        # The same with a plain dictionary: a TensorDict takes 0.2 ms, 2 % of a small training step.
+        for part in self.sequence.module:
+            found = part.module(*(values[name] for name in part.in_keys))
+            values.update(zip(part.out_keys, found if isinstance(found, tuple) else (found,), strict=True))
+        return values["prediction"]  # type: ignore[no-any-return]
 
 
 def build_network(config: NetworkConfig, schema: Schema, statistics: Statistics) -> GraphNetwork:

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tensordict import TensorDict
 
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.graph import Graph, collate
@@ -77,6 +78,15 @@ def network(config: NetworkConfig = CONFIGS[0], schema: Schema = SCHEMA):
 
 
 GRAPHS = [graph(5, 6), graph(1, 0), graph(3, 2), graph(0, 0), graph(7, 12), graph(0, 0)]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
+def test_the_sequence_takes_a_tensordict_and_answers_as_the_network(config):
+    built = network(config).eval()
+    inputs = [torch.from_numpy(np.ascontiguousarray(a)) for a in collate(GRAPHS, directed=False)]
+    with torch.no_grad():
+        answers = built.sequence(TensorDict(dict(zip(INPUTS, inputs, strict=True)), batch_size=[]))
+        assert torch.equal(answers["prediction"], built(*inputs))
 
 
 def test_inputs_are_those_of_a_batch():
