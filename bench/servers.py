@@ -39,10 +39,15 @@ mlflow.models.set_model(Empty())
 
 @dataclass(frozen=True)
 class Served:
-    """A saved model and the interpreter that serves it."""
+    """A saved model and the interpreter that serves it.
+
+    Attributes:
+        shadows: folder of modules that are found first.
+    """
 
     python: Path
     folder: Path
+    shadows: Path | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -50,7 +55,8 @@ class Served:
         path = f"{self.python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
         mlflow = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "__pyfunc_model_path__": str(self.folder)}
         keep = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        return keep | {"PATH": path, "OMP_NUM_THREADS": "1"} | mlflow
+        first = {"PYTHONPATH": str(self.shadows)} if self.shadows else {}
+        return keep | {"PATH": path, "OMP_NUM_THREADS": "1"} | mlflow | first
 
     def command(self, port: int) -> list[str]:
         """The whole command of a user."""
@@ -83,7 +89,12 @@ def build_models(folder: Path, epochs: int = 1) -> tuple[Served, Served]:
     example = build_example(store, True)
     build_bundle(folder / "bundle", folder / "model.onnx", store.schema, example, {})
     save_peer(folder / "peer", networks[0], store.schema, settings.num_layers, example)
-    return Served(serving_python(), folder / "bundle"), Served(Path(sys.executable), folder / "peer" / "model")
+    # The peer's requirements do not bring these two, which uvicorn takes where they are; ours do.
+    shadows = folder / "shadows"
+    shadows.mkdir()
+    for name in ("uvloop", "httptools"):
+        (shadows / f"{name}.py").write_text("raise ImportError\n", encoding="utf-8")
+    return Served(serving_python(), folder / "bundle"), Served(Path(sys.executable), folder / "peer" / "model", shadows)
 
 
 def save_peer(folder: Path, network: Any, schema: Any, num_layers: int, example: Any) -> None:
