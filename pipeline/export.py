@@ -21,6 +21,7 @@ from pipeline.errors import ExportError
 from pipeline.graph import Graph, GraphBatch, collate
 from pipeline.machine import graphline_version
 from pipeline.network import Ensemble, GraphNetwork
+from pipeline.onnxforms import translations
 from pipeline.schema import Column, Schema
 
 OPSET = 20
@@ -90,6 +91,7 @@ def build_program(ensemble: nn.Module, schema: Schema) -> torch.onnx.ONNXProgram
                 input_names=list(GraphBatch._fields),
                 output_names=outputs if isinstance(answer, tuple) else outputs[:1],
                 dynamic_shapes=shapes,
+                custom_translation_table=translations(),
                 verbose=False,
             )
         except Exception as error:  # the exporter's own errors, and whatever the network raises while it is traced

@@ -165,18 +165,22 @@ def join(chunks: Sequence[GraphChunk]) -> GraphChunk:
 
 def batch_of(chunk: GraphChunk, *, directed: bool = False) -> GraphBatch:
     """Turn packed graphs into one batch: node ids move behind those of the graphs before."""
-    num_nodes = np.diff(chunk.node_ptr)
-    num_edges = np.diff(chunk.edge_ptr)
-    shift = np.repeat(chunk.node_ptr[:-1], num_edges)  # (E,)
+    edge_index: Ints
+    batch: Ints
+    if chunk.num_graphs == 1:  # for so few numbers, the calls below take longer than the network
+        edge_index, batch = chunk.edge_index.astype(np.int64), np.zeros(len(chunk.x), np.int64)
+    else:
+        edge_index = chunk.edge_index + np.repeat(chunk.node_ptr[:-1], np.diff(chunk.edge_ptr))
+        batch = np.repeat(np.arange(chunk.num_graphs, dtype=np.int64), np.diff(chunk.node_ptr))
     return GraphBatch(
         x=chunk.x.astype(np.int64),
         x_float=chunk.x_float,
-        edge_index=chunk.edge_index.astype(np.int64) + shift,
+        edge_index=edge_index,
         edge_attr=chunk.edge_attr.astype(np.int64),
         edge_float=chunk.edge_float,
         u=chunk.u,
-        rev_edge_index=reverse_edges(len(shift), directed=directed),
-        batch=np.repeat(np.arange(chunk.num_graphs, dtype=np.int64), num_nodes),
+        rev_edge_index=reverse_edges(len(chunk.edge_attr), directed=directed),
+        batch=batch,
     )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.colors import GineLayer, Neighbors, add_relu, group_equal, group_pairs, names, refine, to_tensors
-from pipeline.onnxforms import EDGE_SLOTS, count_rows, sum_chunks
+from pipeline.onnxforms import EDGE_SLOTS, Slots, add_last, add_zeros, count_rows, find_slots, sum_chunks, sum_slots
 
 EDGE_BLIND = frozenset({"gin", "gcn", "sage"})
 
@@ -26,7 +26,7 @@ EDGE_BLIND = frozenset({"gin", "gcn", "sage"})
 # --- sums and softmax over an index -----------------------------------------------------------------------------
 
 
-def sum_to(h: Tensor, index: Tensor, size: int, slots: int = EDGE_SLOTS) -> Tensor:
+def sum_to(h: Tensor, index: Tensor, size: int, slots: int = EDGE_SLOTS, ascending: bool = False) -> Tensor:
     """Add up the rows of `h` that share an index.
 
     Args:
@@ -34,18 +34,19 @@ def sum_to(h: Tensor, index: Tensor, size: int, slots: int = EDGE_SLOTS) -> Tens
         index: (E,) int64, row of the answer to which each row of `h` goes.
         size: rows of the answer.
         slots: in an export, how many rows of one sum are usual.
+        ascending: whether the index is.
 
     Returns:
         (size, H). A row that nothing goes to is zero.
     """
     if torch.compiler.is_exporting():
-        return sum_chunks(h, index, size, slots)[:size]
+        return sum_chunks(h, index, size, slots, ascending)[:size]
     return h.new_zeros((size, h.shape[1])).index_add(0, index, h)
 
 
-def mean_to(h: Tensor, index: Tensor, size: int, slots: int = EDGE_SLOTS) -> Tensor:
+def mean_to(h: Tensor, index: Tensor, size: int, slots: int = EDGE_SLOTS, ascending: bool = False) -> Tensor:
     """Average the rows of `h` that share an index; arguments as `sum_to`. A row that nothing goes to is zero."""
-    return sum_to(h, index, size, slots) / count_to(h, index, size).clamp(min=1)
+    return sum_to(h, index, size, slots, ascending) / count_to(h, index, size).clamp(min=1)
 
 
 def count_to(h: Tensor, index: Tensor, size: int) -> Tensor:
@@ -67,14 +68,14 @@ def max_to(h: Tensor, index: Tensor, size: int) -> Tensor:
     return torch.where(top == lowest, torch.zeros_like(top), top)
 
 
-def softmax_to(score: Tensor, index: Tensor, size: int, slots: int = EDGE_SLOTS) -> Tensor:
+def softmax_to(score: Tensor, index: Tensor, size: int, slots: int = EDGE_SLOTS, ascending: bool = False) -> Tensor:
     """Softmax of each column of `score` among the rows that share an index.
 
     Args:
         score: (E, K) float, any size of numbers.
         index: (E,) int64.
         size: number of groups.
-        slots: as in `sum_to`.
+        slots, ascending: as in `sum_to`.
 
     Returns:
         (E, K), which sums to one in each group that has rows.
@@ -82,7 +83,7 @@ def softmax_to(score: Tensor, index: Tensor, size: int, slots: int = EDGE_SLOTS)
     top = max_to(score.detach(), index, size)
     weight = torch.exp(score - top.index_select(0, index))
     # The largest score of a group has weight 1, so no total is near zero.
-    return weight / sum_to(weight, index, size, slots).index_select(0, index)
+    return weight / sum_to(weight, index, size, slots, ascending).index_select(0, index)
 
 
 def bond_messages(h: Tensor, edge_index: Tensor, rev_edge_index: Tensor, num_nodes: int) -> Tensor:
@@ -183,14 +184,26 @@ class DMPNN(nn.Module):
     def _exported(
         self, x: Tensor, edge_index: Tensor, e: Tensor, rev_edge_index: Tensor, x_row: Tensor, e_row: Tensor
     ) -> Tensor:
-        """As `_every_edge`; W_i and the left half of W_o multiply distinct rows only."""
-        h_0 = self.w_i(x).index_select(0, x_row.index_select(0, edge_index[0])) + e.index_select(0, e_row)
+        """As `_every_edge`; W_i and the left half of W_o multiply distinct rows only.
+
+        Each hop turns the edges round: row e of `n` is the message of the reverse of e, so that it takes h as it lies.
+        A last edge, at a last node of its own, has the vector 0, which fills the slots without an edge.
+        """
+        num_nodes, num_edges = x_row.shape[0], e_row.shape[0]
+        h_0 = add_zeros(self.w_i(x).index_select(0, x_row.index_select(0, edge_index[0])) + e.index_select(0, e_row))
+        source, target = (add_last(ends, num_nodes) for ends in edge_index)
+        reverse = add_last(rev_edge_index, num_edges)
+        into = find_slots(target, num_nodes + 1, EDGE_SLOTS)
+        out_of = Slots(reverse.take(into.table), into.more)
+        turns = (h_0.index_select(0, reverse), target, into), (h_0, source, out_of)
         h = F.relu(h_0)
-        for w_m in self.w_m:
-            h = F.relu(h_0 + w_m(bond_messages(h, edge_index, rev_edge_index, x_row.shape[0])))
-        m = sum_to(h, edge_index[1], x_row.shape[0])
+        for hop, w_m in enumerate(self.w_m.parameters()):
+            first, node, slots = turns[hop % 2]
+            n = sum_slots(h, slots).index_select(0, node) - h
+            h = F.relu(torch.addmm(first, n, w_m.T))
+        m = sum_slots(h, turns[len(self.w_m) % 2][2])[:num_nodes]
         from_x, from_m = self.w_o.weight.chunk(2, dim=1)
-        return F.relu(F.linear(x, from_x).index_select(0, x_row) + F.linear(m, from_m, self.w_o.bias))
+        return F.relu(torch.addmm(F.linear(x, from_x, self.w_o.bias).index_select(0, x_row), m, from_m.T))
 
     def _every_edge(self, x: Tensor, edge_index: Tensor, e: Tensor, rev_edge_index: Tensor) -> Tensor:
         h_0 = self.w_i(x).index_select(0, edge_index[0]) + e  # (E, H)

@@ -1,6 +1,7 @@
 """Readouts: node vectors to graph vectors.
 
-Every readout is called `readout(h, batch, num_graphs) -> (G, H)`, with h (N, H) and batch (N,) the graph of each node.
+Every readout is called `readout(h, batch, num_graphs) -> (G, H)`, with h (N, H) and batch (N,), ascending, the graph of
+each node.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ class SumReadout(nn.Module):
         super().__init__()
 
     def forward(self, h: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        return sum_to(h, batch, num_graphs, NODE_SLOTS)
+        return sum_to(h, batch, num_graphs, NODE_SLOTS, ascending=True)
 
 
 class MeanReadout(SumReadout):
     """Average the node vectors of each graph."""
 
     def forward(self, h: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        return mean_to(h, batch, num_graphs, NODE_SLOTS)
+        return mean_to(h, batch, num_graphs, NODE_SLOTS, ascending=True)
 
 
 class MaxReadout(SumReadout):
@@ -46,8 +47,8 @@ class AttentionReadout(nn.Module):
         self.gate = nn.Linear(hidden_dim, 1)
 
     def forward(self, h: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        alpha = softmax_to(self.gate(h), batch, num_graphs, NODE_SLOTS)
-        return sum_to(h * alpha, batch, num_graphs, NODE_SLOTS)
+        alpha = softmax_to(self.gate(h), batch, num_graphs, NODE_SLOTS, ascending=True)
+        return sum_to(h * alpha, batch, num_graphs, NODE_SLOTS, ascending=True)
 
 
 READOUTS: dict[str, type[nn.Module]] = {
