@@ -26,7 +26,7 @@ from bench.epochs import Side
 from bench.measure import ROOT, Claim, Result, compare_pairs, time_pairs, use_threads, write_result
 from bench.sides import DMPNN, GINE, PygNetwork, build_ours, pyg_loader, train_loader
 from pipeline import layers as layers_of
-from pipeline.colors import group_rows
+from pipeline.colors import group_rows, to_tensors
 from pipeline.dataset import build_store
 from pipeline.network import INPUTS
 from pipeline.source import PrepareConfig, find_source
@@ -132,9 +132,11 @@ def check_chemprop(path: Path) -> str:
         for w_m in layers.w_m:
             w_m.weight.copy_(given["w_h"])  # type: ignore[operator, union-attr]
         rows = [group_rows(torch.zeros((len(one), 0), dtype=torch.int64), one) for one in (given["x"], given["e"])]
-        x = torch.nn.functional.pad(given["x"], (0, width - atoms))[rows[0].first]
-        e = given["e"][rows[1].first] @ given["w_i"][:, atoms:].T
-        found = layers(x, given["edge_index"], e, given["reverse"], rows[0].of, rows[1].of)
+        first = to_tensors(rows[0].first, rows[1].first)
+        x = torch.nn.functional.pad(given["x"], (0, width - atoms))[first[0]]
+        e = given["e"][first[1]] @ given["w_i"][:, atoms:].T
+        of = to_tensors(rows[0].of, rows[1].of)
+        found = layers(x, given["edge_index"], e, given["reverse"], *of)
     torch.testing.assert_close(found, given["h"], rtol=1e-4, atol=1e-5)
     return "With chemprop's weights and features our messages equal chemprop's on a batch (1e-4)."
 
