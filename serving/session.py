@@ -27,7 +27,7 @@ class Session:
 
     Args:
         model: path of the ONNX file, or its bytes.
-        threads: batches of one `run_chunk` that are computed at the same time, each by one thread: 1.9 times the speed
+        threads: batches of one `run_chunk` that are computed at the same time, each by one thread: 1.7 times the speed
             on two cores, where two threads inside each operator are slower, and no sum depends on their number. Each
             has its own copy of the model, since they would wait for each other's memory (1.6 times). One is right
             beside other requests.

@@ -74,7 +74,8 @@ class Exported:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
-        yield Exported(tmp_path_factory.mktemp("export"), monkeypatch)
+        made = Exported(tmp_path_factory.mktemp("export"), monkeypatch)
+    return made  # the patch is gone: later exports make a program of their own
 
 
 @pytest.fixture
