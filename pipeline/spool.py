@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ShapeError
+from pipeline.errors import ShapeError, StoreError
 from pipeline.graph import Floats, GraphChunk, Ints
 
 
@@ -143,6 +143,7 @@ class Spool:
 
         Raises:
             ShapeError: if `ids` or the widths of the fields do not fit, or as `Piece.of`.
+            StoreError: if the disk is full.
         """
         piece = graphs if isinstance(graphs, Piece) else Piece.of(graphs)
         if len(ids) != piece.num_graphs:
@@ -156,11 +157,14 @@ class Spool:
         if piece.num_graphs == 0:
             return
         places = []
-        with self.path.open("ab") as file:
-            for array in (*piece, *Names.of(ids)):
-                file.write(bytes(-file.tell() % array.itemsize))  # numpy reads faster where numbers are aligned
-                places.append(_Place(file.tell(), array.dtype, array.shape))
-                file.write(array.tobytes())
+        try:
+            with self.path.open("ab") as file:
+                for array in (*piece, *Names.of(ids)):
+                    file.write(bytes(-file.tell() % array.itemsize))  # numpy reads faster where numbers are aligned
+                    places.append(_Place(file.tell(), array.dtype, array.shape))
+                    file.write(array.tobytes())
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot write the store: {error.strerror or error}.") from error
         self._chunks.append(places)
         self.num_graphs += piece.num_graphs
 

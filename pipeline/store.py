@@ -244,8 +244,11 @@ def write_store(
             if folder.exists():
                 folder.rename(Path(temporary) / "old")
             new.rename(folder)
-        except OSError as error:
-            raise StoreError(f"{folder}: cannot write the store: {error.strerror or error}.") from error
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "No space left" not in str(error):  # torch's word for a full disk
+                raise
+            reason = getattr(error, "strerror", None) or "No space left on device"
+            raise StoreError(f"{folder}: cannot write the store: {reason}.") from error
     return open_store(folder)
 
 
