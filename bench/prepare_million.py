@@ -41,7 +41,7 @@ def main() -> None:
         graphs, groups, merged, size_bytes = answers.get()
     claims = [
         figure(
-            f"peak memory of all processes, {count:,} molecules, {PROCESSES} workers", [peak], "MB",
+            f"peak memory of all processes, {count:,} molecules, {PROCESSES} at work", [peak], "MB",
             threads=PROCESSES, goal="at most 1500 MB, aim 800 MB",
         ),
         figure(f"time for {count:,} molecules, start to end", [seconds], "s", threads=PROCESSES),

@@ -43,7 +43,7 @@ class PrepareConfig:
         numeric: graph tables only: columns to read as numbers, comma-separated.
         categorical: graph tables only: columns to read as categories, comma-separated.
         share_rows: false keeps structures out of logged tables, cards and artifacts.
-        processes: worker processes; 0 is all cores this process may use.
+        processes: how many work, the main one among them; 0 is all cores this process may use.
     """
 
     data: str = "solubility"
