@@ -24,7 +24,7 @@ ROOMS = ("steps", "pipeline", "serving")
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow"}
 """Packages that are imported under another name than they are installed."""
 
-CLOSED = ("mlflow", "torch", "torch-geometric", "lightning", "jsonargparse")
+CLOSED = ("mlflow", "torch", "torch-geometric", "lightning", "jsonargparse", "onnx-ir")
 """What these need in turn (web servers, template engines, file systems) computes no number of ours."""
 
 Facts = dict[str, dict[str, Any]]

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from pipeline.errors import ExportError
 from pipeline.graph import Graph, GraphBatch, collate
 from pipeline.machine import graphline_version
 from pipeline.network import Ensemble, GraphNetwork
-from pipeline.onnxforms import translations
 from pipeline.schema import Column, Schema
 
 OPSET = 20
@@ -91,7 +90,7 @@ def build_program(ensemble: nn.Module, schema: Schema) -> torch.onnx.ONNXProgram
                 input_names=list(GraphBatch._fields),
                 output_names=outputs if isinstance(answer, tuple) else outputs[:1],
                 dynamic_shapes=shapes,
-                custom_translation_table=translations(),
+                custom_translation_table=_translations(),
                 verbose=False,
             )
         except Exception as error:  # the exporter's own errors, and whatever the network raises while it is traced
@@ -101,6 +100,19 @@ def build_program(ensemble: nn.Module, schema: Schema) -> torch.onnx.ONNXProgram
             ) from None
     assert program is not None
     return program
+
+
+def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """How the exporter writes operations for which it has several ONNX operators, or none (`pipeline.onnxforms`)."""
+    from onnxscript import opset20 as op
+
+    return {
+        torch.ops.aten.index_select.default: lambda h, dim, index: op.Gather(h, index, axis=dim),
+        torch.ops.aten.take.default: lambda row, index: op.Gather(op.Reshape(row, [-1]), index),
+        torch.ops.graphline.distinct.default: lambda keys: op.Unique(keys)[1:3],
+        torch.ops.graphline.ascend.default: lambda index: op.TopK(index, op.Shape(index), largest=0),
+        torch.ops.graphline.positions.default: lambda mask: op.Squeeze(op.NonZero(mask), [0]),
+    }
 
 
 def refuse_races(model: onnx.ModelProto) -> None:

@@ -8,8 +8,8 @@ finds that all layers compute the same table, and keeps one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,19 +55,6 @@ def positions(mask: Tensor) -> Tensor:
 @positions.register_fake
 def _(mask: Tensor) -> Tensor:
     return mask.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.int64)
-
-
-def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """How the exporter writes operations for which it has several ONNX operators, or none."""
-    from onnxscript import opset20 as op
-
-    return {
-        torch.ops.aten.index_select.default: lambda h, dim, index: op.Gather(h, index, axis=dim),
-        torch.ops.aten.take.default: lambda row, index: op.Gather(row, index),  # of one dimension
-        torch.ops.graphline.distinct.default: lambda keys: op.Unique(keys)[1:3],
-        torch.ops.graphline.ascend.default: lambda index: op.TopK(index, op.Shape(index), largest=0),
-        torch.ops.graphline.positions.default: lambda mask: op.Squeeze(op.NonZero(mask), [0]),
-    }
 
 
 class Slots(NamedTuple):
