@@ -85,7 +85,7 @@ def main() -> None:
             notes=[
                 "Requests are `dataframe_records`; a server is one process, started by `mlflow models serve`; one "
                 "computing thread each. Ours runs in the environment of serving/requirements.txt, the peer in the "
-                "project's.",
+                "project's, without uvloop and httptools, which its own requirements do not bring.",
                 "The peer is bench/torch_model.py: RDKit atom by atom as in PyG's from_smiles, `Batch.from_data_list`, "
                 "the same weights in torch eager under inference_mode. It does not check its input, and a molecule "
                 "that RDKit cannot read fails its whole request.",
