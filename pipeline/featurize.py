@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from pipeline.descriptors import DESCRIPTOR_COLUMNS, FINGERPRINT_SIZE, count_substructures, describe
 from pipeline.errors import RowError
 from pipeline.graph import GraphChunk, Ints
 from pipeline.molecule import digest, parse_smiles, scaffold_key
@@ -77,11 +76,16 @@ def featurize_smiles(
         descriptors: also fill `u` with the columns of `pipeline.descriptors`, which takes several times the rest.
         fingerprint: behind those the counts of substructures.
     """
+    width = 0
+    if descriptors or fingerprint:  # 10 ms that the start of serving need not wait for
+        from pipeline.descriptors import DESCRIPTOR_COLUMNS, FINGERPRINT_SIZE, count_substructures, describe
+
+        width = len(DESCRIPTOR_COLUMNS) * descriptors + FINGERPRINT_SIZE * fingerprint
     records = Records()
     good: list[int] = []
     errors: dict[int, RowError] = {}
     scaffold: list[tuple[int, int]] = []
-    described: list[NDArray[np.float32]] = []
+    described = [np.zeros(0, dtype=np.float32)]
     for position, value in enumerate(smiles):
         try:
             mol = parse_smiles(_text(value), limits)
@@ -101,11 +105,8 @@ def featurize_smiles(
         records.append(mol)
     keys = np.array(scaffold, dtype=np.uint64).reshape(-1, 2)
     chunk = _pack(records)
-    width = len(DESCRIPTOR_COLUMNS) * descriptors + FINGERPRINT_SIZE * fingerprint
-    if width and good:
+    if width:
         chunk = chunk._replace(u=np.concatenate(described).reshape(len(good), width))
-    elif width:
-        chunk = chunk._replace(u=np.zeros((0, width), dtype=np.float32))
     return Featurized(chunk, np.array(good, dtype=np.int64), errors, keys)
 
 

@@ -9,7 +9,6 @@ import itertools
 import os
 import platform
 import subprocess
-import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +18,8 @@ PACKAGES = ("mlflow", "lightning", "torch", "torch_geometric", "tensordict", "on
 
 def graphline_version() -> str:
     """The version in `pyproject.toml`."""
+    import tomllib
+
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
     return str(project["project"]["version"])
 

@@ -146,7 +146,6 @@ def check_fit(session: Session, schema: Schema) -> None:
     if written is None or Schema.from_json(written) != schema:
         raise BundleError("model.onnx was exported for another schema than schema.json; build the bundle again.")
     if schema.data_kind == "molecule":
-        from pipeline.descriptors import DESCRIPTOR_COLUMNS, FINGERPRINT_SIZE
         from pipeline.featurize import FEATURIZER_VERSION
 
         if schema.featurizer_version != FEATURIZER_VERSION:
@@ -154,6 +153,9 @@ def check_fit(session: Session, schema: Schema) -> None:
                 f"The model was trained with featurizer version {schema.featurizer_version}, this code has "
                 f"{FEATURIZER_VERSION}; train again, or serve the bundle with its own code."
             )
+    if schema.descriptor_columns or schema.fingerprint_size:
+        from pipeline.descriptors import DESCRIPTOR_COLUMNS, FINGERPRINT_SIZE
+
         known = schema.fingerprint_size in (0, FINGERPRINT_SIZE)
         if schema.descriptor_columns not in ((), DESCRIPTOR_COLUMNS) or not known:
             raise BundleError(
