@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.library import custom_op, get_ctx
 from torch.nn import functional as F
 
 EDGE_SLOTS = 4  # an atom has rarely more bonds
@@ -22,7 +23,7 @@ _FEW_KINDS = 1024
 _LARGEST_KEY = 2**62
 
 
-@torch.library.custom_op("graphline::distinct", mutates_args=())
+@custom_op("graphline::distinct", mutates_args=())
 def distinct(keys: Tensor) -> tuple[Tensor, Tensor]:
     """The first row of each distinct key, as keys ascend, and the key's number of each row.  # (C,), (K,) int64"""
     values, kind = torch.unique(keys, return_inverse=True)
@@ -32,10 +33,10 @@ def distinct(keys: Tensor) -> tuple[Tensor, Tensor]:
 
 @distinct.register_fake
 def _(keys: Tensor) -> tuple[Tensor, Tensor]:
-    return keys.new_empty(torch.library.get_ctx().new_dynamic_size()), torch.empty_like(keys)
+    return keys.new_empty(get_ctx().new_dynamic_size()), torch.empty_like(keys)
 
 
-@torch.library.custom_op("graphline::ascend", mutates_args=())
+@custom_op("graphline::ascend", mutates_args=())
 def ascend(index: Tensor) -> tuple[Tensor, Tensor]:
     """An index sorted, and the row of each entry; equal ones keep their order.  # (K,), (K,) int64"""
     return index.sort(stable=True)
@@ -46,7 +47,7 @@ def _(index: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(index), torch.empty_like(index)
 
 
-@torch.library.custom_op("graphline::positions", mutates_args=())
+@custom_op("graphline::positions", mutates_args=())
 def positions(mask: Tensor) -> Tensor:
     """Where a row of bools is true.  # (X,) int64"""
     return mask.nonzero().squeeze(1)
@@ -54,7 +55,7 @@ def positions(mask: Tensor) -> Tensor:
 
 @positions.register_fake
 def _(mask: Tensor) -> Tensor:
-    return mask.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.int64)
+    return mask.new_empty(get_ctx().new_dynamic_size(), dtype=torch.int64)
 
 
 class Slots(NamedTuple):
