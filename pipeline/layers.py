@@ -18,7 +18,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.colors import GineLayer, Neighbors, add_relu, group_equal, group_pairs, names, refine, to_tensors
-from pipeline.onnxforms import EDGE_SLOTS, Slots, add_last, add_zeros, count_rows, find_slots, sum_chunks, sum_slots
+from pipeline.onnxforms import (
+    EDGE_SLOTS,
+    NODE_SLOTS,
+    Slots,
+    add_last,
+    add_zeros,
+    count_rows,
+    find_slots,
+    sum_chunks,
+    sum_slots,
+)
 
 EDGE_BLIND = frozenset({"gin", "gcn", "sage"})
 
@@ -26,27 +36,26 @@ EDGE_BLIND = frozenset({"gin", "gcn", "sage"})
 # --- sums and softmax over an index -----------------------------------------------------------------------------
 
 
-def sum_to(h: Tensor, index: Tensor, size: int, slots: int = EDGE_SLOTS, ascending: bool = False) -> Tensor:
+def sum_to(h: Tensor, index: Tensor, size: int, *, by_graph: bool = False) -> Tensor:
     """Add up the rows of `h` that share an index.
 
     Args:
         h: (E, H) float.
         index: (E,) int64, row of the answer to which each row of `h` goes.
         size: rows of the answer.
-        slots: in an export, how many rows of one sum are usual.
-        ascending: whether the index is.
+        by_graph: whether the rows are nodes, graph by graph, and not edges in any order; an export is quicker for it.
 
     Returns:
         (size, H). A row that nothing goes to is zero.
     """
     if torch.compiler.is_exporting():
-        return sum_chunks(h, index, size, slots, ascending)[:size]
+        return sum_chunks(h, index, size, NODE_SLOTS if by_graph else EDGE_SLOTS, ascending=by_graph)[:size]
     return h.new_zeros((size, h.shape[1])).index_add(0, index, h)
 
 
-def mean_to(h: Tensor, index: Tensor, size: int, slots: int = EDGE_SLOTS, ascending: bool = False) -> Tensor:
+def mean_to(h: Tensor, index: Tensor, size: int, *, by_graph: bool = False) -> Tensor:
     """Average the rows of `h` that share an index; arguments as `sum_to`. A row that nothing goes to is zero."""
-    return sum_to(h, index, size, slots, ascending) / count_to(h, index, size).clamp(min=1)
+    return sum_to(h, index, size, by_graph=by_graph) / count_to(h, index, size).clamp(min=1)
 
 
 def count_to(h: Tensor, index: Tensor, size: int) -> Tensor:
@@ -68,14 +77,14 @@ def max_to(h: Tensor, index: Tensor, size: int) -> Tensor:
     return torch.where(top == lowest, torch.zeros_like(top), top)
 
 
-def softmax_to(score: Tensor, index: Tensor, size: int, slots: int = EDGE_SLOTS, ascending: bool = False) -> Tensor:
+def softmax_to(score: Tensor, index: Tensor, size: int, *, by_graph: bool = False) -> Tensor:
     """Softmax of each column of `score` among the rows that share an index.
 
     Args:
         score: (E, K) float, any size of numbers.
         index: (E,) int64.
         size: number of groups.
-        slots, ascending: as in `sum_to`.
+        by_graph: as in `sum_to`.
 
     Returns:
         (E, K), which sums to one in each group that has rows.
@@ -83,7 +92,7 @@ def softmax_to(score: Tensor, index: Tensor, size: int, slots: int = EDGE_SLOTS,
     top = max_to(score.detach(), index, size)
     weight = torch.exp(score - top.index_select(0, index))
     # The largest score of a group has weight 1, so no total is near zero.
-    return weight / sum_to(weight, index, size, slots, ascending).index_select(0, index)
+    return weight / sum_to(weight, index, size, by_graph=by_graph).index_select(0, index)
 
 
 def bond_messages(h: Tensor, edge_index: Tensor, rev_edge_index: Tensor, num_nodes: int) -> Tensor:
@@ -97,9 +106,6 @@ def bond_messages(h: Tensor, edge_index: Tensor, rev_edge_index: Tensor, num_nod
     Returns:
         (E, H), m_vw = Σ_{k∈N(v)∖w} h_kv.
     """
-    if torch.compiler.is_exporting():
-        total = sum_chunks(h, edge_index[1], num_nodes, EDGE_SLOTS)
-        return total.index_select(0, edge_index[0]) - h.index_select(0, rev_edge_index)
     messages: Tensor = _BondMessages.apply(h, edge_index[0], edge_index[1], rev_edge_index, num_nodes)  # type: ignore[no-untyped-call]
     return messages
 

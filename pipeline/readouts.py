@@ -9,7 +9,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pipeline.layers import max_to, mean_to, softmax_to, sum_to
-from pipeline.onnxforms import NODE_SLOTS
 
 
 class SumReadout(nn.Module):
@@ -19,14 +18,14 @@ class SumReadout(nn.Module):
         super().__init__()
 
     def forward(self, h: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        return sum_to(h, batch, num_graphs, NODE_SLOTS, ascending=True)
+        return sum_to(h, batch, num_graphs, by_graph=True)
 
 
 class MeanReadout(SumReadout):
     """Average the node vectors of each graph."""
 
     def forward(self, h: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        return mean_to(h, batch, num_graphs, NODE_SLOTS, ascending=True)
+        return mean_to(h, batch, num_graphs, by_graph=True)
 
 
 class MaxReadout(SumReadout):
@@ -47,8 +46,8 @@ class AttentionReadout(nn.Module):
         self.gate = nn.Linear(hidden_dim, 1)
 
     def forward(self, h: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        alpha = softmax_to(self.gate(h), batch, num_graphs, NODE_SLOTS, ascending=True)
-        return sum_to(h * alpha, batch, num_graphs, NODE_SLOTS, ascending=True)
+        alpha = softmax_to(self.gate(h), batch, num_graphs, by_graph=True)
+        return sum_to(h * alpha, batch, num_graphs, by_graph=True)
 
 
 READOUTS: dict[str, type[nn.Module]] = {
