@@ -65,45 +65,47 @@ def open_source(config: PrepareConfig, source: Source, workers: Workers) -> Open
         raise DataError(
             f"{source.path}: no target is named. Pass target= with one or several of the columns {columns}."
         )
-    limits = Limits(max_nodes=config.max_nodes, max_edges=config.max_edges)
-    features = names(config.features)
     side_column, extra = split_columns(source, config)
-    asked = (*source.targets, *features, *extra)
-    graph_columns = tuple(Column(name=name, kind="numeric") for name in features)
+    asked = (*source.targets, *names(config.features), *extra)
     if source.kind == "graph":
-        if config.descriptors:
-            raise ConfigError("descriptors=true is for molecules; pass number columns of graphs.csv as features=.")
-        if config.forest:
-            raise ConfigError("forest=true is for molecules: its trees look at descriptors and substructures.")
-        tables = open_graph_tables(
-            source.path,
-            directed=config.directed,
-            numeric=names(config.numeric),
-            categorical=names(config.categorical),
-            targets=source.targets,
+        return _open_graphs(config, source, asked, side_column)
+    return _open_molecules(config, source, asked, side_column, workers)
+
+
+def _open_graphs(config: PrepareConfig, source: Source, asked: tuple[str, ...], side_column: str | None) -> Opened:
+    if config.descriptors:
+        raise ConfigError("descriptors=true is for molecules; pass number columns of graphs.csv as features=.")
+    if config.forest:
+        raise ConfigError("forest=true is for molecules: its trees look at descriptors and substructures.")
+    tables = open_graph_tables(
+        source.path,
+        directed=config.directed,
+        numeric=names(config.numeric),
+        categorical=names(config.categorical),
+        targets=source.targets,
+    )
+    _require(asked, tables.columns, source, side_column)
+    schema = Schema(
+        data_kind="graph",
+        targets=_settle_targets(config, source, read_rows(tables.graphs, source.targets), tables.graphs.decimal),
+        node_columns=tables.node_columns,
+        edge_columns=tables.edge_columns,
+        directed=config.directed,
+        **_shared_facts(config, source),
+    )
+    strays = {name: count for name, count in tables.strays.items() if count}
+    if strays and config.on_error == "fail":
+        raise DataError(
+            f"{source.path}: rows of {' and '.join(strays)} name no graph of the table of graphs. "
+            "Mend them, or pass on_error=skip."
         )
-        _require(asked, tables.columns, source, side_column)
-        targets = _settle_targets(config, source, read_rows(tables.graphs, source.targets), tables.graphs.decimal)
-        schema = Schema(
-            name=source.name,
-            data_kind="graph",
-            targets=targets,
-            node_columns=tables.node_columns,
-            edge_columns=tables.edge_columns,
-            graph_columns=graph_columns,
-            directed=config.directed,
-            limits=limits,
-            description=source.recipe.get("description"),
-        )
-        decimal = tables.graphs.decimal
-        parts = partial(graph_parts, tables, asked, limits)
-        strays = {name: count for name, count in tables.strays.items() if count}
-        if strays and config.on_error == "fail":
-            raise DataError(
-                f"{source.path}: rows of {' and '.join(strays)} name no graph of the table of graphs. "
-                "Mend them, or pass on_error=skip."
-            )
-        return Opened(source, schema, "graph_id", decimal, asked, parts, side_column, strays)
+    parts = partial(graph_parts, tables, asked, schema.limits)
+    return Opened(source, schema, "graph_id", tables.graphs.decimal, asked, parts, side_column, strays)
+
+
+def _open_molecules(
+    config: PrepareConfig, source: Source, asked: tuple[str, ...], side_column: str | None, workers: Workers
+) -> Opened:
     if config.directed or config.numeric or config.categorical:
         raise ConfigError(
             "directed=, numeric= and categorical= are for folders of graph tables; molecules fix their own."
@@ -113,23 +115,31 @@ def open_source(config: PrepareConfig, source: Source, workers: Workers) -> Open
     smiles = find_smiles_column(table, source.smiles)
     if (count_rows_hint(table) or 0) > CHUNK_ROWS:
         workers.start()  # while this process looks at the labels
-    targets = _settle_targets(config, source, read_rows(table, source.targets), table.decimal)
     schema = Schema(
-        name=source.name,
         data_kind="molecule",
-        targets=targets,
+        targets=_settle_targets(config, source, read_rows(table, source.targets), table.decimal),
         node_columns=NODE_COLUMNS,
         edge_columns=EDGE_COLUMNS,
-        graph_columns=graph_columns,
         descriptor_columns=DESCRIPTOR_COLUMNS if config.descriptors or config.forest else (),
         fingerprint_size=FINGERPRINT_SIZE if config.forest else 0,
         featurizer_version=FEATURIZER_VERSION,
-        limits=limits,
-        description=source.recipe.get("description"),
+        **_shared_facts(config, source),
     )
-    wanted = Wanted(limits, source.split == "scaffold", config.descriptors or config.forest, config.forest)
+    wanted = Wanted(
+        schema.limits, source.split == "scaffold", bool(schema.descriptor_columns), bool(schema.fingerprint_size)
+    )
     parts = partial(molecule_parts, table, smiles, asked, wanted, workers)
     return Opened(source, schema, smiles, table.decimal, asked, parts, side_column)
+
+
+def _shared_facts(config: PrepareConfig, source: Source) -> dict[str, Any]:
+    """What a schema says of any graphs."""
+    return {
+        "name": source.name,
+        "graph_columns": tuple(Column(name=name, kind="numeric") for name in names(config.features)),
+        "limits": Limits(max_nodes=config.max_nodes, max_edges=config.max_edges),
+        "description": source.recipe.get("description"),
+    }
 
 
 class Collected(NamedTuple):
