@@ -165,6 +165,23 @@ def describe_graphs(chunk: GraphChunk, schema: Schema) -> Table:
     return _finite(np.concatenate(parts, axis=1))
 
 
+def spread_classes(
+    probability: NDArray[np.float64], classes: NDArray[np.floating], target: Target
+) -> NDArray[np.float64]:
+    """What scikit-learn says of the classes it was shown as what a target answers.
+
+    Args:
+        probability: (n, C) of the C classes that training has.
+        classes: (C,) their indices.
+
+    Returns:
+        (n,), the probability of class 1, where binary; (n, K) of all classes where multi-class.
+    """
+    every = np.zeros((len(probability), max(2, len(target.classes))))
+    every[:, classes.astype(np.intp)] = probability
+    return every if target.kind == "multiclass" else every[:, 1]
+
+
 @dataclass(frozen=True)
 class _Forest:
     target: Target
@@ -177,9 +194,7 @@ class _Forest:
             return np.empty((0, self.target.width) if self.target.kind == "multiclass" else 0)
         if self.target.kind == "regression":
             return np.asarray(self.model.predict(table[:, self.columns]))
-        probability = np.zeros((len(table), max(2, len(self.target.classes))))
-        probability[:, self.model.classes_.astype(np.intp)] = self.model.predict_proba(table[:, self.columns])
-        return probability if self.target.kind == "multiclass" else probability[:, 1]
+        return spread_classes(self.model.predict_proba(table[:, self.columns]), self.model.classes_, self.target)
 
 
 def _fit_forest(target: Target, table: Table, y: Table, seed: int) -> _Forest:

@@ -10,7 +10,6 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from pipeline.graph import Floats
 from pipeline.machine import usable_cores
-from pipeline.schema import Schema, Target
+from pipeline.schema import Schema
 
 MAX_ROWS = 20_000  # of a target: a few minutes on two cores
 _TREES = 200
@@ -53,7 +52,7 @@ def fit_forest(schema: Schema, u: Floats, y: Floats, seed: int) -> Trees:
     """
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
-    from pipeline.baselines import choose_rows
+    from pipeline.baselines import choose_rows, spread_classes
 
     options = {"max_depth": _MAX_DEPTH, "max_leaf_nodes": _MAX_LEAVES, "n_jobs": usable_cores(), "random_state": seed}
     parts: dict[str, list[NDArray[np.generic]]] = {
@@ -76,7 +75,10 @@ def fit_forest(schema: Schema, u: Floats, y: Floats, seed: int) -> Trees:
             leaf = tree.children_left < 0
             children = np.stack([tree.children_left, tree.children_right], axis=1)
             value = np.zeros((tree.node_count, width), np.float32)
-            value[:, : target.width] = _values(tree.value[:, 0], target, model)
+            answer = tree.value[:, 0]  # (m, 1), or (m, classes that training has)
+            if target.kind != "regression":
+                answer = spread_classes(answer, model.classes_, target).reshape(len(answer), -1)
+            value[:, : target.width] = answer
             parts["root"].append(np.array([first], np.int32))
             parts["target"].append(np.array([t], np.int32))
             parts["feature"].append(np.where(leaf, 0, tree.feature).astype(np.int32))
@@ -85,15 +87,6 @@ def fit_forest(schema: Schema, u: Floats, y: Floats, seed: int) -> Trees:
             parts["value"].append(value)
             first += tree.node_count
     return {name: np.concatenate(pieces) for name, pieces in parts.items()}
-
-
-def _values(answer: NDArray[np.float64], target: Target, model: Any) -> NDArray[np.float64]:
-    """What each node answers, from scikit-learn's (m, 1), or (m, classes that training has).  # (m, width of target)"""
-    if target.kind == "regression":
-        return answer
-    spread = np.zeros((len(answer), max(2, len(target.classes))))
-    spread[:, model.classes_.astype(np.intp)] = answer
-    return spread if target.kind == "multiclass" else spread[:, 1:]
 
 
 def write_forest(trees: Trees, path: Path) -> None:
