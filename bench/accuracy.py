@@ -98,8 +98,9 @@ def train_ours(store: Store, side: int, seed: int, settings: list[str], folder: 
     """Our answers for one side, on the trained scale or as probabilities."""
     import torch
 
+    from pipeline.ensemble import Ensemble
     from pipeline.loader import gather
-    from pipeline.network import INPUTS, Ensemble
+    from pipeline.network import INPUTS
     from pipeline.training import load_networks, train
     from steps.train import parse
 

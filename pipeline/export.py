@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from pipeline.ensemble import Ensemble
 from pipeline.errors import ExportError
 from pipeline.graph import Graph, GraphBatch, collate
 from pipeline.machine import graphline_version
-from pipeline.network import Ensemble, GraphNetwork
+from pipeline.network import GraphNetwork
 from pipeline.schema import Column, Schema
 
 OPSET = 20

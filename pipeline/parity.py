@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import fx, nn
 
+from pipeline.ensemble import Ensemble
 from pipeline.errors import ExportError
 from pipeline.export import build_program, random_graph, tensors
 from pipeline.graph import Graph, GraphBatch, collate
-from pipeline.network import Ensemble, GraphNetwork
+from pipeline.network import GraphNetwork
 from pipeline.schema import Schema
 
 TOLERANCE = 1e-5

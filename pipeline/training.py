@@ -16,7 +16,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -37,12 +36,13 @@ from pipeline.errors import ConfigError, StoreError, TrainingError
 from pipeline.forest import Forest, fit_forest, read_forest, write_forest
 from pipeline.loader import BatchLoader
 from pipeline.losses import TargetLoss, balance_classes
-from pipeline.network import INPUTS, GraphNetwork, Statistics, build_network, import_class
-from pipeline.resuming import ResumableEarlyStopping, WholeFiles, clear_member
+from pipeline.network import INPUTS, GraphNetwork, Statistics, build_network
+from pipeline.resuming import ResumableEarlyStopping, clear_member
 from pipeline.schema import Schema
 from pipeline.split import TRAIN, VALIDATION
 from pipeline.store import Store
 from pipeline.trainconfig import TrainConfig
+from pipeline.trainer import build_trainer, one_line
 
 MONITOR = "val/loss"
 _WARM_UP = 0.1  # share of the steps in which the learning rate rises
@@ -300,7 +300,7 @@ def _train_member(
     ]
     if config.early_stopping:
         callbacks.append(ResumableEarlyStopping(MONITOR, patience=config.early_stopping))
-    trainer = _build_trainer(config, folder, logger, callbacks, options)
+    trainer = build_trainer(config, folder, logger, callbacks, options)
     start = time.perf_counter()
     try:
         trainer.fit(
@@ -310,7 +310,7 @@ def _train_member(
             weights_only=True,
         )
     except MisconfigurationException as error:
-        raise ConfigError(f"trainer: {_one_line(error)}") from None
+        raise ConfigError(f"trainer: {one_line(error)}") from None
     except SystemExit as error:  # how Lightning ends on Ctrl-C
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
@@ -343,53 +343,6 @@ def _plant(store: Store, seed: int, path: Path) -> None:
     write_forest(fit_forest(store.schema, store.arrays.u[chosen], store.arrays.y[chosen], seed), path)
 
 
-def _build_trainer(
-    config: TrainConfig, folder: Path, logger: Any, callbacks: list[Callback], options: dict[str, Any]
-) -> L.Trainer:
-    options = {name: _build_objects(value) for name, value in options.items()}
-    theirs = options.pop("callbacks", None) or []
-    loggers: list[Any] = [logger] if logger else []
-    more = options.pop("logger", True)
-    if more is False:
-        loggers = []
-    elif more not in (True, None):
-        loggers += more if isinstance(more, list | tuple) else [more]
-    defaults = {
-        # Not "auto": that is every GPU, and Apple's, where double and some scatters are missing.
-        "accelerator": "cuda" if torch.cuda.is_available() else "cpu",
-        "devices": 1,
-        "max_epochs": config.max_epochs,
-        "gradient_clip_val": config.gradient_clip or None,
-        "logger": loggers or False,
-        "callbacks": [*callbacks, *(theirs if isinstance(theirs, list | tuple) else [theirs])],
-        "default_root_dir": folder,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-        "log_every_n_steps": 1,
-    }
-    try:
-        trainer = L.Trainer(**(defaults | options))
-    except (MisconfigurationException, TypeError, ValueError, RuntimeError, ImportError) as error:
-        raise ConfigError(f"trainer: {_one_line(error)}") from None
-    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-        trainer.strategy.checkpoint_io = WholeFiles()
-    return trainer
-
-
-def _build_objects(value: Any) -> Any:
-    """Build what is given as {class_path, init_args}, at any depth."""
-    if isinstance(value, list | tuple):
-        return [_build_objects(one) for one in value]
-    if not (isinstance(value, Mapping) and "class_path" in value):
-        return value
-    arguments = {name: _build_objects(one) for name, one in (value.get("init_args") or {}).items()}
-    try:
-        return import_class(value["class_path"])(**arguments)
-    except (TypeError, ValueError, MisconfigurationException) as error:
-        raise ConfigError(f"trainer: {value['class_path']} cannot be built: {_one_line(error)}") from None
-
-
 def _finished_members(folder: Path, config: TrainConfig) -> list[MemberReport]:
     try:
         found = read_training(folder)
@@ -408,7 +361,3 @@ def _finished_members(folder: Path, config: TrainConfig) -> list[MemberReport]:
             "pass the same, or train anew without resume."
         )
     return intact_members(folder, members)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

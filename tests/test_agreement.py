@@ -49,8 +49,9 @@ class Ways:
     def __init__(self, folder):
         import torch
 
+        from pipeline.ensemble import Ensemble
         from pipeline.export import export_onnx
-        from pipeline.network import Ensemble, build_network
+        from pipeline.network import build_network
         from pipeline.trainconfig import NetworkConfig
 
         torch.manual_seed(0)

@@ -12,12 +12,13 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from pipeline import forest
 from pipeline.checkpoints import check_checkpoints, forest_path
 from pipeline.descriptors import FINGERPRINT_SIZE
+from pipeline.ensemble import Ensemble
 from pipeline.errors import ConfigError, StoreError
 from pipeline.export import export_onnx
 from pipeline.forest import Forest, fit_forest, read_forest, write_forest
 from pipeline.graph import batch_of, pack
 from pipeline.loader import gather
-from pipeline.network import INPUTS, Ensemble
+from pipeline.network import INPUTS
 from pipeline.parity import check_parity
 from pipeline.schema import Schema, Target
 from pipeline.source import PrepareConfig, find_source

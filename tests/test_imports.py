@@ -52,6 +52,8 @@ MAY_IMPORT = {
             "forest",
             "losses",
             "network",
+            "ensemble",
+            "trainer",
             "training",
         ),
         "NT",

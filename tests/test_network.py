@@ -10,9 +10,10 @@ import pytest
 import torch
 from tensordict import TensorDict
 
+from pipeline.ensemble import Ensemble
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.graph import Graph, collate
-from pipeline.network import INPUTS, Ensemble, GraphFeatures, build_network, import_class
+from pipeline.network import INPUTS, GraphFeatures, build_network, import_class
 from pipeline.schema import Column, Schema, Target
 from pipeline.trainconfig import NETWORKS, READOUTS, NetworkConfig, TrainConfig
 
