@@ -7,6 +7,7 @@ chirality is the CIP label and not RDKit's chiral tag, which depends on the orde
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -27,11 +28,11 @@ _HYBRIDIZATIONS = ("S", "SP", "SP2", "SP3", "SP2D", "SP3D", "SP3D2")  # in the o
 _BONDS = ("SINGLE", "DOUBLE", "TRIPLE", "AROMATIC", "DATIVE")
 _BOND_STEREO = ("NONE", "ANY", "Z", "E")  # in the order of RDKit's enumeration
 _NO_YES = ("no", "yes")
-_MAX_RING = 8
+_MAX_DEGREE, _MAX_RING = 8, 8
 
 NODE_COLUMNS = (
     Column("element", "categorical", _ELEMENTS),  # a dummy atom `*` is unknown
-    Column("degree", "categorical", tuple(str(n) for n in range(9))),  # bonds, those to hydrogens too
+    Column("degree", "categorical", tuple(str(n) for n in range(_MAX_DEGREE + 1))),  # bonds, those to hydrogens too
     Column("charge", "categorical", ("-3", "-2", "-1", "0", "+1", "+2", "+3")),
     Column("chirality", "categorical", ("none", "R", "S")),
     Column("hydrogens", "categorical", tuple(str(n) for n in range(7))),
@@ -130,76 +131,86 @@ def _pack(records: Records) -> GraphChunk:
     pairs = _ints(records.ends).reshape(-1, 2)  # (E / 2, 2)
     ends = pairs + np.repeat(node_ptr[:-1], records.num_bonds)[:, None]  # atoms of the chunk
     num_graphs, num_atoms, num_edges = len(records.num_atoms), int(node_ptr[-1]), 2 * len(pairs)
-    smallest, in_ring = _rings(records, node_ptr, ends)
-    number, charge, hydrogens, hybridization, aromatic, _ = _columns(records.atoms.rows, 6)
-    x = np.empty((num_atoms, len(NODE_COLUMNS)), dtype=np.int32)
-    code = _ints(records.atom_code)
-    x[:, 0] = _code(number - 1, len(_ELEMENTS))[code]
-    x[:, 1] = _code(np.bincount(ends.ravel(), minlength=num_atoms) + hydrogens[code], 9)
-    x[:, 2] = _code(charge + 3, 7)[code]
-    x[:, 3] = 1
-    x[_ints(records.cip), 3] = _ints(_CHIRALITY.get(label, 0) for label in records.cip.values())
-    x[:, 4] = _code(hydrogens, 7)[code]
-    x[:, 5] = _code(hybridization - 1, len(_HYBRIDIZATIONS))[code]
-    x[:, 6] = (aromatic + 1)[code]
-    x[:, 7] = _RING_CODES[np.minimum(smallest, _MAX_RING + 1)]
-    kind, conjugated, stereo = _columns(records.bonds.rows, 3)
-    code = _ints(records.bond_code)
-    edge_attr = np.empty((len(pairs), 2, len(EDGE_COLUMNS)), dtype=np.int32)
-    edge_attr[:, :, 0] = _BOND_CODES[kind][code, None]
-    edge_attr[:, :, 1] = (conjugated + 1)[code, None]
-    edge_attr[:, :, 2] = in_ring[:, None] + 1
-    edge_attr[:, :, 3] = _code(stereo, len(_BOND_STEREO))[code, None]
+    ring, in_ring = _rings(records, node_ptr, ends)
+    x = _table(map(_atom_codes, records.atoms.rows), len(NODE_COLUMNS))[_ints(records.atom_code)]
+    degree = x[:, 1] + np.bincount(ends.ravel(), minlength=num_atoms)
+    x[:, 1] = np.where(degree <= _MAX_DEGREE, degree + 1, 0)
+    if records.cip:
+        x[_ints(records.cip), 3] = _ints(_CHIRALITY.get(label, 0) for label in records.cip.values())
+    x[:, 7] = ring
+    bonds = _table(map(_bond_codes, records.bonds.rows), len(EDGE_COLUMNS))[_ints(records.bond_code)]
+    bonds[:, 2] += in_ring
     return GraphChunk(
         node_ptr=node_ptr,
         edge_ptr=2 * bond_ptr,
         x=x,
         x_float=np.zeros((num_atoms, 0), dtype=np.float32),
-        edge_index=np.stack([pairs.ravel(), pairs[:, ::-1].ravel()]),
-        edge_attr=edge_attr.reshape(num_edges, len(EDGE_COLUMNS)),
+        edge_index=np.array([pairs.ravel(), pairs[:, ::-1].ravel()]),
+        edge_attr=np.repeat(bonds, 2, axis=0),
         edge_float=np.zeros((num_edges, 0), dtype=np.float32),
         u=np.zeros((num_graphs, 0), dtype=np.float32),
         y=np.zeros((num_graphs, 0), dtype=np.float32),
     )
 
 
+def _atom_codes(values: Values) -> Values:
+    """NODE_COLUMNS of a kind of atom; of its degree the hydrogens, no chirality and no ring."""
+    number, charge, hydrogens, hybridization, aromatic, _ = values
+    return (
+        _code(number - 1, len(_ELEMENTS)),
+        hydrogens,
+        _code(charge + 3, 7),
+        1,
+        _code(hydrogens, 7),
+        _code(hybridization - 1, len(_HYBRIDIZATIONS)),
+        aromatic + 1,
+        1,
+    )
+
+
+def _bond_codes(values: Values) -> Values:
+    """EDGE_COLUMNS of a kind of bond, outside of rings."""
+    kind, conjugated, stereo = values
+    return _BOND_CODES.get(kind, 0), conjugated + 1, 1, _code(stereo, len(_BOND_STEREO))
+
+
+def _code(index: int, num_categories: int) -> int:
+    """Category code of an index into the categories; outside of them unknown."""
+    return index + 1 if 0 <= index < num_categories else 0
+
+
 def _rings(records: Records, node_ptr: Ints, ends: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-    """Size of the smallest ring of each atom, 0 for none (N,), and whether each bond is in a ring (B,)."""
-    size, num_rings = _ints(records.ring_size), _ints(records.num_rings)
-    first = np.repeat(node_ptr[:-1], num_rings)  # (R,) first atom of the ring's molecule
+    """Ring code of each atom (N,), and whether each bond is in a ring (B,)."""
+    size, number = _ints(records.ring_size), _ints(records.ring_number)
+    first = np.repeat(node_ptr[:-1], records.num_rings)  # (R,) first atom of the ring's molecule
     atoms = _ints(records.ring_atoms) + np.repeat(first, size)
-    smallest = np.full(node_ptr[-1], np.iinfo(np.int32).max, dtype=np.int32)
-    np.minimum.at(smallest, atoms, np.repeat(size, size))
+    smallest = np.full(node_ptr[-1], _NO_RING)
+    np.minimum.at(smallest, atoms, np.repeat(np.minimum(size, _MAX_RING + 1), size))
     # A bond is in a ring exactly when its ends share one: if not in that ring itself, it cuts it into two smaller ones.
     in_ring = np.zeros(len(ends), dtype=bool)
-    number = np.repeat(np.arange(len(size)) - np.repeat(_pointers(num_rings)[:-1], num_rings), size)
-    for word in range(0, int(num_rings.max(initial=0)), 64):  # a bit a ring of the molecule
-        here = (number >= word) & (number < word + 64)
+    word, bit = np.divmod(np.repeat(number, size), 64)  # a bit a ring of the molecule
+    bit = np.uint64(1) << bit.astype(np.uint64)
+    for w in range(max(records.num_rings, default=0) // 64 + 1):
         member = np.zeros(node_ptr[-1], dtype=np.uint64)
-        np.bitwise_or.at(member, atoms[here], np.uint64(1) << (number[here] - word).astype(np.uint64))
-        in_ring |= (member[ends[:, 0]] & member[ends[:, 1]]) != 0
-    return np.where(smallest == np.iinfo(np.int32).max, 0, smallest), in_ring
+        np.bitwise_or.at(member, atoms, np.where(word == w, bit, np.uint64(0)))
+        in_ring |= np.bitwise_and.reduce(member[ends], axis=1) != 0
+    return _RING_CODES[smallest], in_ring
 
 
 _CHIRALITY = {"R": 2, "S": 3}
-_BOND_CODES = np.zeros(256, dtype=np.int32)
-_BOND_CODES[[int(Chem.BondType.names[name]) for name in _BONDS]] = np.arange(1, len(_BONDS) + 1)
-_RING_CODES = np.array([1, 1, 1, *range(2, _MAX_RING + 1)], dtype=np.int32)  # smallest ring -> none, 3, 4, ..., larger
+_BOND_CODES = {int(Chem.BondType.names[name]): code for code, name in enumerate(_BONDS, start=1)}
+_NO_RING = _MAX_RING + 2
+_RING_CODES = np.array([0, 0, 0, *range(2, _MAX_RING + 1), 1], dtype=np.int32)  # smallest ring: 3, 4, ..., larger, none
 
 
-def _columns(rows: list[Values], width: int) -> Ints:
-    """The values of distinct atoms or bonds, column by column.  # (width, C)"""
-    return np.array(rows, dtype=np.int32).reshape(-1, width).T
+def _table(rows: Iterable[Values], width: int) -> Ints:
+    """One row of codes a kind of atom or bond.  # (C, width)"""
+    return np.array([*rows], dtype=np.int32).reshape(-1, width)
 
 
 def _ints(values: Iterable[int]) -> Ints:
     return np.fromiter(values, dtype=np.int32)
 
 
-def _code(index: Ints, num_categories: int) -> Ints:
-    """Category code of an index into the categories; outside of them unknown."""
-    return np.where((index >= 0) & (index < num_categories), index + 1, 0)
-
-
-def _pointers(sizes: Sequence[int] | Ints) -> Ints:
-    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+def _pointers(sizes: Iterable[int]) -> Ints:
+    return np.fromiter(accumulate(sizes, initial=0), dtype=np.int64)

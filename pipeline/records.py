@@ -31,7 +31,8 @@ class Records:
         self.atom_code: list[int] = []  # (N,) row of atoms.rows
         self.bond_code: list[int] = []  # (B,) row of bonds.rows
         self.ends: list[int] = []  # (2 B,) begin and end of bond after bond, numbered within the molecule
-        self.ring_size: list[int] = []
+        self.ring_size: list[int] = []  # per ring, as the next
+        self.ring_number: list[int] = []  # of the molecule's rings
         self.ring_atoms: list[int] = []  # of ring after ring, numbered within the molecule
         self.cip: dict[int, str] = {}  # atom (of N) -> CIP label; few have one
 
@@ -64,6 +65,7 @@ class Records:
         self.atom_code += atoms
         self.bond_code += bonds
         self.ends += ends
+        self.ring_number += range(len(rings))
         for ring in rings:
             self.ring_size.append(len(ring))
             self.ring_atoms += ring

@@ -57,7 +57,8 @@ def read_request(table: pd.DataFrame, schema: Schema, limits: ServeConfig) -> It
         raise DataError(f"The request has the columns {twice} more than once.")
     if len(table) > limits.max_rows:
         raise DataError(f"The request has {len(table)} rows, more than max_rows={limits.max_rows}; send several.")
-    columns = {name: _objects(table.iloc[:, came.index(name)]) for name in wanted}
+    values = table.to_numpy(dtype=object)  # a third of the time of taking one column out
+    columns = {name: _objects(values[:, came.index(name)]) for name in wanted}
     if _size(columns.values(), limits.max_bytes) > limits.max_bytes:
         raise DataError(f"The request has more than max_bytes={limits.max_bytes} in {list(wanted)}; send several.")
     return _read_molecules(columns, schema) if schema.data_kind == "molecule" else _read_graphs(columns, schema)
@@ -268,10 +269,9 @@ def _spans(sizes: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
         yield start, len(sizes)
 
 
-def _objects(values: pd.Series) -> Objects:
-    """A column as plain Python values; what pandas calls missing becomes None."""
-    found = values.to_numpy(dtype=object, na_value=None) if values.dtype != object else values.to_numpy()
-    return np.array([None if _is_missing(value) else value for value in found] + [None], dtype=object)[:-1]
+def _objects(values: Objects) -> Objects:
+    """The same values; what pandas calls missing becomes None."""
+    return np.array([None if _is_missing(value) else value for value in values] + [None], dtype=object)[:-1]
 
 
 def _size(values: Iterable[object], most: int) -> int:
