@@ -27,10 +27,10 @@ class Session:
 
     Args:
         model: path of the ONNX file, or its bytes.
-        threads: batches of one `run_chunk` that are computed at the same time, each by one thread: 1.7 times the speed
+        threads: batches of one `run_chunk` that are computed at the same time, each by one thread: 1.9 times the speed
             on two cores, where two threads inside each operator are slower, and no sum depends on their number. Each
-            has its own copy of the model, since they would wait for each other's memory (1.6 times). One is right
-            beside other requests.
+            has its own copy of the model, since they would wait for each other's memory (1.8 times); of a network of
+            0.6 MB a copy takes 4 MB. One is right beside other requests.
 
     Attributes:
         metadata: what `export_onnx` wrote into the file.
@@ -60,7 +60,8 @@ class Session:
         # After the largest graph of all, 100,000 edges, ONNX Runtime would keep 400 MB.
         self._shrink = ort.RunOptions()
         self._shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads)  # starts a thread when there is work for it
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.input_names = tuple(one.name for one in self._session.get_inputs())
         self.output_names = tuple(one.name for one in self._session.get_outputs())
@@ -104,11 +105,19 @@ class Session:
         if len(pieces) == 1:
             return self.run(batch_of(chunk, directed=directed))
 
-        def answer(piece: GraphChunk) -> dict[str, NDArray[np.float32]]:
-            return self.run(batch_of(piece, directed=directed))
+        parts: dict[int, dict[str, NDArray[np.float32]]] = {}
+        waiting = iter(enumerate(pieces))
 
-        parts = list(self._pool.map(answer, pieces) if self._pool else map(answer, pieces))
-        return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
+        def work() -> None:
+            for k, piece in waiting:
+                parts[k] = self.run(batch_of(piece, directed=directed))
+
+        # The caller is one of the threads: if it waited instead, each answer would wake it on a core that computes.
+        others = [self._pool.submit(work) for _ in range(self._threads - 1)]
+        work()
+        for other in others:
+            other.result()
+        return {name: np.concatenate([parts[k][name] for k in range(len(pieces))]) for name in self.output_names}
 
 
 def micro_batches(chunk: GraphChunk, max_nodes: int = MAX_NODES, max_edges: int = MAX_EDGES) -> Iterator[GraphChunk]:
