@@ -82,6 +82,15 @@ def test_threads_do_not_change_answers(path):
     assert all(np.array_equal(parts[name], whole[name]) for name in whole)
 
 
+@pytest.mark.parametrize("bad", [3, 4, 5])
+def test_an_error_of_any_thread_comes_out(path, monkeypatch, bad):
+    session = Session(path, threads=3)
+    run = session.run
+    monkeypatch.setattr(session, "run", lambda batch: run(batch) if len(batch.x) != bad else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        session.run_chunk(pack([chain(n) for n in (3, 4, 5)]), directed=False, max_nodes=5)
+
+
 def test_a_chunk_within_the_budget_is_not_cut():
     chunk = empty_chunk([2, 3], [1, 2])
     assert [piece is chunk for piece in micro_batches(chunk, 5, 6)] == [True]
