@@ -109,7 +109,7 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
     return {
         torch.ops.aten.index_select.default: lambda h, dim, index: op.Gather(h, index, axis=dim),
-        torch.ops.aten.take.default: lambda row, index: op.Gather(op.Reshape(row, [-1]), index),
+        torch.ops.aten.take.default: lambda h, index: op.Gather(h if len(h.shape) == 1 else op.Reshape(h, [-1]), index),
         torch.ops.graphline.distinct.default: lambda keys: op.Unique(keys)[1:3],
         torch.ops.graphline.ascend.default: lambda index: op.TopK(index, op.Shape(index), largest=0),
         torch.ops.graphline.positions.default: lambda mask: op.Squeeze(op.NonZero(mask), [0]),

@@ -197,7 +197,7 @@ class DMPNN(nn.Module):
         """
         num_nodes, num_edges = x_row.shape[0], e_row.shape[0]
         h_0 = add_zeros(self.w_i(x).index_select(0, x_row.index_select(0, edge_index[0])) + e.index_select(0, e_row))
-        source, target = (add_last(ends, num_nodes) for ends in edge_index)
+        source, target = torch.cat([edge_index, edge_index.new_full((2, 1), num_nodes)], dim=1)
         reverse = add_last(rev_edge_index, num_edges)
         into = find_slots(target, num_nodes + 1, EDGE_SLOTS)
         out_of = Slots(reverse.take(into.table), into.more)

@@ -129,7 +129,7 @@ def sum_slots(h: Tensor, slots: Slots) -> Tensor:
 
 def count_rows(index: Tensor, size: int) -> Tensor:
     """Count the rows of each of `size` groups.  # (G,) int64"""
-    return index.new_zeros(size).scatter_add(0, index, index.new_ones(index.shape[0]))
+    return index.new_zeros(size).scatter_add(0, index, torch.ones_like(index))
 
 
 def embed_distinct(codes: Tensor, table: Tensor, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
