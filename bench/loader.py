@@ -178,11 +178,11 @@ def profile(store: Store, indices: np.ndarray, batch_size: int) -> dict[str, flo
     profiler.runcall(walk, BatchLoader(store, indices, batch_size, True, 0))
     found: dict[tuple[str, int, str], Any] = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
     total = sum(entry[2] for entry in found.values())
-    names = {"_find_rows": "finding the rows", "take": "feature rows", "_edge_index": "edge_index",
-             "reverse_edges": "rev_edge_index", "__init__": "TensorDict"}  # fmt: skip
+    names = {"take": "graphs as stored", "decode": "feature rows", "_edge_index": "edge_index",
+             "__init__": "TensorDict"}  # fmt: skip
     shares = {}
     for (file, _, function), entry in found.items():
-        mine = file.endswith(("pipeline/loader.py", "pipeline/store.py", "pipeline/graph.py")) or "tensordict" in file
+        mine = file.endswith(("pipeline/loader.py", "pipeline/store.py", "pipeline/ragged.py")) or "tensordict" in file
         if mine and function in names:
             shares[names[function]] = shares.get(names[function], 0.0) + entry[3] / total
     return shares | {"the rest": max(0.0, 1 - sum(shares.values()))}

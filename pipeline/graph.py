@@ -97,8 +97,8 @@ def pack(graphs: Sequence[Graph]) -> GraphChunk:
         raise ShapeError("pack: no graphs came; at least one is needed to know the widths.")
     try:
         return GraphChunk(
-            node_ptr=_pointers([len(g.x) for g in graphs]),
-            edge_ptr=_pointers([g.edge_index.shape[1] for g in graphs]),
+            node_ptr=pointers([len(g.x) for g in graphs]),
+            edge_ptr=pointers([g.edge_index.shape[1] for g in graphs]),
             x=np.concatenate([g.x for g in graphs]).astype(np.int32, copy=False),
             x_float=np.concatenate([g.x_float for g in graphs]).astype(np.float32, copy=False),
             edge_index=np.concatenate([g.edge_index for g in graphs], axis=1).astype(np.int32, copy=False),
@@ -137,8 +137,8 @@ def select(chunk: GraphChunk, keep: NDArray[np.bool_]) -> GraphChunk:
     num_nodes, num_edges = np.diff(chunk.node_ptr), np.diff(chunk.edge_ptr)
     nodes, edges = np.repeat(keep, num_nodes), np.repeat(keep, num_edges)
     return GraphChunk(
-        node_ptr=_pointers(num_nodes[keep]),
-        edge_ptr=_pointers(num_edges[keep]),
+        node_ptr=pointers(num_nodes[keep]),
+        edge_ptr=pointers(num_edges[keep]),
         x=chunk.x[nodes],
         x_float=chunk.x_float[nodes],
         edge_index=chunk.edge_index[:, edges],
@@ -153,8 +153,8 @@ def join(chunks: Sequence[GraphChunk]) -> GraphChunk:
     """Put packed graphs one behind the other, in order; at least one chunk."""
     if len(chunks) == 1:
         return chunks[0]
-    node_ptr = _pointers(np.concatenate([np.diff(chunk.node_ptr) for chunk in chunks]))
-    edge_ptr = _pointers(np.concatenate([np.diff(chunk.edge_ptr) for chunk in chunks]))
+    node_ptr = pointers(np.concatenate([np.diff(chunk.node_ptr) for chunk in chunks]))
+    edge_ptr = pointers(np.concatenate([np.diff(chunk.edge_ptr) for chunk in chunks]))
     edge_index = np.concatenate([chunk.edge_index for chunk in chunks], axis=1)
     joined = {
         name: np.concatenate([getattr(chunk, name) for chunk in chunks])
@@ -202,7 +202,8 @@ def reverse_edges(num_edges: int, *, directed: bool) -> Ints:
     return reverse
 
 
-def _pointers(sizes: Sequence[int] | Ints) -> Ints:
-    pointers = np.zeros(len(sizes) + 1, dtype=np.int64)
-    np.cumsum(sizes, out=pointers[1:])
-    return pointers
+def pointers(sizes: Sequence[int] | Ints) -> NDArray[np.int64]:
+    """Where each of the graphs begins and ends.  # (G + 1,)"""
+    ptr = np.zeros(len(sizes) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=ptr[1:])
+    return ptr

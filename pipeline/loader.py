@@ -1,11 +1,10 @@
-"""Store → batches: a vectorised gather of several batches at once, no Python per graph, no worker processes."""
+"""Store → batches: many graphs read at once, as stored, and made into batches; no Python per graph, no workers."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,11 +12,11 @@ from numpy.typing import NDArray
 from tensordict import TensorDict
 
 from pipeline.errors import ConfigError
-from pipeline.graph import Floats, Ints, reverse_edges
-from pipeline.store import Arrays, Store
+from pipeline.graph import Floats, Ints, pointers, reverse_edges
+from pipeline.store import Store
 
-BLOCK_ROWS = 32768
-"""Small batches are read together, about so many nodes and edges at once: one of 64 molecules is mostly calls."""
+BLOCK_BYTES = 2**20
+"""Batches are read together, about so many stored bytes at once: few calls, and what they bring stays in the cache."""
 
 
 def gather(store: Store, ids: NDArray[np.int64]) -> TensorDict:
@@ -100,7 +99,7 @@ class EpochSampler:
 class BatchLoader:
     """Batches of a store; can be iterated any number of times.
 
-    Small batches are read several at once (`BLOCK_ROWS`): one that is kept keeps the memory of its neighbours.
+    Small batches are read several at once (`BLOCK_BYTES`): one that is kept keeps its neighbours' numbers in memory.
 
     Args:
         indices: (K,) the graphs to read.
@@ -139,107 +138,82 @@ class BatchLoader:
     def __iter__(self) -> Iterator[TensorDict]:
         store, sampler = self.store, self.sampler
         store.check(sampler.indices)
-        rows = sampler.batch_size * (store.num_nodes + store.num_edges) / store.num_graphs  # of a batch, on average
-        num_batches = max(1, int(BLOCK_ROWS / max(1, rows)))
+        graph_bytes = 64 + sum(rows.graph_bytes for rows in store.ragged.values())  # 64: its sizes, and where it stands
+        num_batches = max(1, int(BLOCK_BYTES / (sampler.batch_size * graph_bytes)))
         batches = iter(sampler)
         while block := list(itertools.islice(batches, num_batches)):
             yield from _gather_block(store, block)
 
 
-class _Rows(NamedTuple):
-    """The nodes and stored edges (undirected: bonds) of several batches of graphs, one graph behind the other."""
-
-    nodes: NDArray[np.int64]  # (N,) where they stand in the store
-    edges: NDArray[np.int64]  # (B,)
-    batch: NDArray[np.int64]  # (N,) the graph of each node, counted within its batch
-    shift: NDArray[np.int64]  # (B,) the first node of each edge's graph, counted within its batch
-    graph_ptr: list[int]  # where each batch begins and ends
-    node_ptr: list[int]
-    edge_ptr: list[int]
-
-
-def _find_rows(arrays: Arrays, ids: Ints, sizes: Iterable[int]) -> _Rows:
-    """Args: ids (G,) the graphs of all batches; sizes: graphs a batch."""
-    num_graphs = len(ids)
-    # nodes in front, edges behind, in common arrays: half the calls  # (2G,)
-    start = np.concatenate([arrays.node_ptr.take(ids), arrays.edge_ptr.take(ids)])
-    stop = np.concatenate([arrays.node_ptr.take(ids + 1), arrays.edge_ptr.take(ids + 1)])
-    _touch(arrays, start, stop)
-    counts = stop - start
-    first = counts.cumsum(dtype=np.int64) - counts
-    rows = (start - first).repeat(counts)
-    rows += np.arange(len(rows))
-    ptr = np.append(first, len(rows))
-    graph_ptr = [0, *itertools.accumulate(sizes)]
-    node_ptr, edge_ptr = ptr[graph_ptr].tolist(), (ptr[num_graphs:] - ptr[num_graphs])[graph_ptr].tolist()
-    number, first_node = np.arange(num_graphs), first[:num_graphs]
-    for k in range(1, len(graph_ptr) - 1):  # both begin anew in each batch
-        number[graph_ptr[k] : graph_ptr[k + 1]] -= graph_ptr[k]
-        first_node[graph_ptr[k] : graph_ptr[k + 1]] -= node_ptr[k]
-    owner = np.concatenate([number, first_node]).repeat(counts)
-    num_nodes = node_ptr[-1]
-    parts = (rows[:num_nodes], rows[num_nodes:], owner[:num_nodes], owner[num_nodes:])
-    return _Rows(*parts, graph_ptr, node_ptr, edge_ptr)
-
-
 def _gather_block(store: Store, batches: Sequence[Ints]) -> Iterator[TensorDict]:
-    """Read several batches at once; their tensors are parts of common arrays, no element in two of them."""
-    arrays, directed = store.arrays, store.schema.directed
+    """Read the graphs of several batches at once, as stored, then make one batch after the other of them.
+
+    No element is in two batches.
+    """
+    arrays, ragged, directed = store.arrays, store.ragged, store.schema.directed
     copies = 1 if directed else 2
     ids = np.concatenate(batches)
-    rows = _find_rows(arrays, ids, map(len, batches))
-    x, x_float = arrays.x.take(rows.nodes), _take(arrays.x_float, rows.nodes)
-    edge_index = _edge_index(arrays.edge_index.take(rows.edges, axis=0), rows.shift, copies)
-    edge_attr, edge_float = arrays.edge_attr.take(rows.edges), _take(arrays.edge_float, rows.edges, copies)
-    reverse = reverse_edges(edge_index.shape[1], directed=directed)
+    num_nodes, num_edges = _counts(arrays.node_ptr, ids), _counts(arrays.edge_ptr, ids)
+    graph_ptr = [0, *itertools.accumulate(map(len, batches))]
+    first_node = pointers(num_nodes)
+    node_ptr, edge_ptr = first_node[graph_ptr].tolist(), pointers(num_edges)[graph_ptr].tolist()
+    shift = first_node[:-1, None].repeat(copies, axis=1)  # (G, copies)
+    x, x_float = (ragged[name].take(ids, node_ptr[-1]) for name in ("x", "x_float"))
+    ends, edge_attr, edge_float = (
+        ragged[name].take(ids, edge_ptr[-1]) for name in ("edge_index", "edge_attr", "edge_float")
+    )
     u, y = arrays.u.take(ids, axis=0), arrays.y.take(ids, axis=0)
+    most_edges = max(end - start for start, end in itertools.pairwise(edge_ptr))
+    reverse = reverse_edges(copies * most_edges, directed=directed)
     for k in range(len(batches)):
-        of_graphs = slice(rows.graph_ptr[k], rows.graph_ptr[k + 1])
-        of_nodes = slice(rows.node_ptr[k], rows.node_ptr[k + 1])
-        of_edges = slice(copies * rows.edge_ptr[k], copies * rows.edge_ptr[k + 1])
+        graphs = slice(graph_ptr[k], graph_ptr[k + 1])
+        nodes = slice(node_ptr[k], node_ptr[k + 1])
+        edges = slice(edge_ptr[k], edge_ptr[k + 1])
+        edge_index = _edge_index(ends[edges], (shift[graphs] - node_ptr[k]).repeat(num_edges[graphs], axis=0))
         fields = {
-            "x": x[of_nodes],
-            "x_float": x_float[of_nodes],
-            "edge_index": np.ascontiguousarray(edge_index[:, of_edges]),
-            "edge_attr": edge_attr[of_edges],
-            "edge_float": edge_float[of_edges],
-            "u": u[of_graphs],
-            "rev_edge_index": reverse[: of_edges.stop - of_edges.start].copy(),
-            "batch": rows.batch[of_nodes],
-            "y": y[of_graphs],
+            "x": arrays.x.decode(x[nodes]),
+            "x_float": x_float[nodes],
+            "edge_index": edge_index,
+            "edge_attr": arrays.edge_attr.decode(edge_attr[edges]),
+            "edge_float": _copies(edge_float[edges], copies),
+            "u": u[graphs],
+            "rev_edge_index": reverse[: edge_index.shape[1]].copy(),
+            "batch": np.arange(len(batches[k])).repeat(num_nodes[graphs]),
+            "y": y[graphs],
         }
         yield TensorDict({name: torch.from_numpy(values) for name, values in fields.items()}, batch_size=[])
 
 
-def _touch(arrays: Arrays, start: Ints, stop: Ints) -> None:
-    """Fetch the first and the last row of each graph into the cache: here the processor waits for many at once."""
-    num_graphs = len(start) // 2
-    for values, rows in (
-        (arrays.x.stored, start[:num_graphs]),
-        (arrays.edge_attr.stored, start[num_graphs:]),
-        (arrays.edge_index, start[num_graphs:]),
-        (arrays.edge_index, stop[num_graphs:]),
-    ):
-        if len(values):
-            values.take(rows, axis=0, mode="clip")  # a graph without rows may start behind the last one
+def _counts(ptr: Ints, ids: Ints) -> NDArray[np.int64]:
+    return np.subtract(ptr.take(ids + 1), ptr.take(ids), dtype=np.int64)
 
 
-def _edge_index(ends: Ints, shift: NDArray[np.int64], copies: int) -> NDArray[np.int64]:
-    """Ends (B, 2) of stored edges, moved to the nodes of the batch; undirected ones there and back.  # (2, E)"""
-    edge_index = np.empty((2, copies * len(ends)), dtype=np.int64)
-    for side in (0, 1):
-        np.add(ends[:, side], shift, out=edge_index[side, ::copies])
-    if copies == 2:  # a bond (a, b) is the edges a -> b and b -> a, side by side
-        edge_index[0, 1::2] = edge_index[1, ::2]
-        edge_index[1, 1::2] = edge_index[0, ::2]
+def _edge_index(ends: Ints, shift: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the nodes of stored edges through the batch.
+
+    Args:
+        ends: (B, 2) nodes of a graph.
+        shift: (B, copies) first node of each edge's graph.
+
+    Returns:
+        (2, B * copies). Of two copies, the second runs back.
+    """
+    edge_index = np.empty((2, shift.size), dtype=np.int64)
+    source, target = edge_index
+    if shift.shape[1] == 1:
+        np.add(ends, shift, out=edge_index.T)
+    else:  # a bond (a, b) is the edges a -> b and b -> a, side by side
+        source[:] = ends.reshape(-1)  # numpy adds numbers of one type faster than of two
+        source += shift.reshape(-1)
+        target[::2], target[1::2] = source[1::2], source[::2]
     return edge_index
 
 
-def _take(values: Floats, rows: NDArray[np.int64], copies: int = 1) -> Floats:
-    """Each of the rows, `copies` times."""
+def _copies(values: Floats, copies: int) -> Floats:
+    """Each row `copies` times."""
     if values.shape[1] == 0:  # numpy walks through rows of no columns one by one
-        return np.empty((copies * len(rows), 0), dtype=values.dtype)
-    return values.take(np.repeat(rows, copies), axis=0)
+        return np.empty((copies * len(values), 0), dtype=values.dtype)
+    return values.repeat(copies, axis=0)
 
 
 def _distributed() -> tuple[int, int]:

@@ -33,6 +33,7 @@ from tensordict import TensorDict
 from pipeline.errors import StoreError
 from pipeline.graph import Floats, Graph, Ints
 from pipeline.manifest import MANIFEST, ROWS, TENSORS, check_store, damaged
+from pipeline.ragged import Ragged
 from pipeline.schema import Schema
 from pipeline.split import TRAIN
 from pipeline.spool import Spool
@@ -52,11 +53,11 @@ class CategoryRows(NamedTuple):
         """What the store has for each row.  # (N, ...)"""
         return self.table if self.code is None else self.code
 
-    def take(self, index: Ints) -> Ints:
-        """The rows at `index` (K,), each `copies` times.  # (K * copies, F) int64"""
+    def decode(self, stored: Ints) -> Ints:
+        """Rows as stored (K, ...) as rows of categories, each `copies` times.  # (K * copies, F) int64"""
         if self.code is None:
-            return self.table.take(np.repeat(index, self.copies), axis=0).astype(np.int64, copy=False)
-        return self.table.take(self.code.take(index), axis=0).reshape(len(index) * self.copies, self.table.shape[-1])
+            return stored.repeat(self.copies, axis=0).astype(np.int64, copy=False)
+        return self.table.take(stored, axis=0).reshape(len(stored) * self.copies, self.table.shape[-1])
 
 
 class Arrays(NamedTuple):
@@ -152,18 +153,18 @@ class Store:
         """One graph, labels included."""
         self.check(np.array([i]))
         arrays = self.arrays
-        nodes = np.arange(arrays.node_ptr[i], arrays.node_ptr[i + 1])
-        edges = np.arange(arrays.edge_ptr[i], arrays.edge_ptr[i + 1])
-        index, edge_attr, edge_float = arrays.edge_index[edges], arrays.edge_attr.take(edges), arrays.edge_float[edges]
+        nodes = slice(arrays.node_ptr[i], arrays.node_ptr[i + 1])
+        edges = slice(arrays.edge_ptr[i], arrays.edge_ptr[i + 1])
+        index, edge_float = arrays.edge_index[edges], arrays.edge_float[edges]
         if not self.schema.directed:  # bond k is the edges 2k and 2k + 1
             index = np.stack([index, index[:, ::-1]], axis=1).reshape(-1, 2)
             edge_float = np.repeat(edge_float, 2, axis=0)
         return Graph(
-            x=arrays.x.take(nodes).astype(np.int32),
-            x_float=arrays.x_float[nodes],
+            x=arrays.x.decode(arrays.x.stored[nodes]).astype(np.int32),
+            x_float=arrays.x_float[nodes].copy(),
             edge_index=np.ascontiguousarray(index.T, dtype=np.int32),
-            edge_attr=edge_attr.astype(np.int32),
-            edge_float=edge_float,
+            edge_attr=arrays.edge_attr.decode(arrays.edge_attr.stored[edges]).astype(np.int32),
+            edge_float=edge_float.copy(),
             u=arrays.u[i].copy(),
             y=arrays.y[i].copy(),
         )
@@ -190,6 +191,18 @@ class Store:
             edge_float=array("edges/edge_float"),
             **{name: array(f"graphs/{name}") for name in flat},
         )
+
+    @functools.cached_property
+    def ragged(self) -> dict[str, Ragged]:
+        """The fields of nodes and edges as stored."""
+        arrays = self.arrays
+        return {
+            "x": Ragged(arrays.x.stored, arrays.node_ptr),
+            "x_float": Ragged(arrays.x_float, arrays.node_ptr),
+            "edge_index": Ragged(arrays.edge_index, arrays.edge_ptr),
+            "edge_attr": Ragged(arrays.edge_attr.stored, arrays.edge_ptr),
+            "edge_float": Ragged(arrays.edge_float, arrays.edge_ptr),
+        }
 
     def check(self, indices: Ints) -> None:
         """Raise an IndexError if a graph is not in the store."""

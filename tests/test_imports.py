@@ -33,7 +33,7 @@ MAY_IMPORT = {
     **dict.fromkeys(("delimited", "machine", "parquet", "sdf", "serveconfig"), ""),
     **dict.fromkeys(("manifest", "checkpoints", "workfolder", "orphans"), ""),
     **dict.fromkeys(("columns", "graph", "split", "metrics", "labels", "labeltext", "spool", "survey"), "N"),
-    **dict.fromkeys(("buckets", "identity", "rowtable", "calibration"), "N"),
+    **dict.fromkeys(("buckets", "identity", "rowtable", "calibration", "ragged"), "N"),
     **dict.fromkeys(
         ("table", "kinds", "graphtable", "pygdata", "answerfile", "scoring", "answers", "evaluation"), "NP"
     ),
