@@ -19,6 +19,9 @@ class Ragged:
     Args:
         values: (N, ...) rows.
         ptr: (G + 1,) where each graph begins and ends.
+
+    Raises:
+        ValueError: if a graph ends outside of the rows or before it begins.
     """
 
     def __init__(self, values: NDArray[Any], ptr: Ints) -> None:
@@ -35,6 +38,7 @@ class Ragged:
                 offsets = offsets * row_bytes
             buffers = [None, pa.py_buffer(offsets), pa.py_buffer(values)]
             self._strings = pa.Array.from_buffers(pa.binary() if short else pa.large_binary(), len(ptr) - 1, buffers)
+            self._strings.validate(full=True)  # pyarrow itself would read any memory
 
     def take(self, ids: Ints, num_rows: int) -> NDArray[Any]:
         """Copy the rows of graphs, in the order of `ids` (K,).

@@ -194,15 +194,22 @@ class Store:
 
     @functools.cached_property
     def ragged(self) -> dict[str, Ragged]:
-        """The fields of nodes and edges as stored."""
+        """The fields of nodes and edges as stored.
+
+        Raises:
+            StoreError: if they do not fit the graphs.
+        """
         arrays = self.arrays
-        return {
-            "x": Ragged(arrays.x.stored, arrays.node_ptr),
-            "x_float": Ragged(arrays.x_float, arrays.node_ptr),
-            "edge_index": Ragged(arrays.edge_index, arrays.edge_ptr),
-            "edge_attr": Ragged(arrays.edge_attr.stored, arrays.edge_ptr),
-            "edge_float": Ragged(arrays.edge_float, arrays.edge_ptr),
-        }
+        nodes = {"x": arrays.x.stored, "x_float": arrays.x_float}
+        edges = {
+            "edge_index": arrays.edge_index, "edge_attr": arrays.edge_attr.stored, "edge_float": arrays.edge_float
+        }  # fmt: skip
+        try:
+            return {name: Ragged(values, arrays.node_ptr) for name, values in nodes.items()} | {
+                name: Ragged(values, arrays.edge_ptr) for name, values in edges.items()
+            }
+        except ValueError:
+            raise damaged(self.folder, "graphs/node_ptr or edge_ptr", "ends graphs outside of the rows") from None
 
     def check(self, indices: Ints) -> None:
         """Raise an IndexError if a graph is not in the store."""

@@ -34,3 +34,9 @@ def test_more_bytes_than_an_int32_can_count():
     values[-1] = 7
     ptr = np.append(np.arange(2**10 + 1) * 2**10, len(values)).astype(np.int32)
     assert (Ragged(values, ptr).take(np.array([2**10, 2**10]), 2) == 7).all()
+
+
+@pytest.mark.parametrize("ptr", [[0, 2, 6], [0, 4, 2], [-1, 2, 5]])
+def test_graphs_outside_of_the_rows_are_refused(ptr):
+    with pytest.raises(ValueError, match="ffset"):
+        Ragged(np.zeros(5, np.float32), np.array(ptr))

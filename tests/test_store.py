@@ -19,6 +19,7 @@ from pipeline import survey
 from pipeline.errors import ShapeError, StoreError
 from pipeline.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS, featurize_smiles
 from pipeline.graph import pack
+from pipeline.loader import gather
 from pipeline.manifest import check_store, list_files, manifest_digest
 from pipeline.schema import Column, Limits, Schema, Target
 from pipeline.split import TEST, TRAIN, VALIDATION
@@ -280,6 +281,18 @@ def test_bytes_are_read_at_first_use_and_when_asked(tmp_path, monkeypatch):
     shutil.copytree(tmp_path / "s", tmp_path / "copy")  # a first use
     with pytest.raises(StoreError, match="x_float"):
         open_store(tmp_path / "copy")
+
+
+def test_a_flipped_bit_that_no_check_saw_reads_no_foreign_memory(tmp_path):
+    build(tmp_path / "s", some_graphs())
+    path = tmp_path / "s" / "tensors" / "graphs" / "edge_ptr.memmap"
+    stat = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 0x40
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(StoreError, match=r"edge_ptr.*run prepare again"):
+        gather(open_store(tmp_path / "s"), np.array([0]))
 
 
 def test_a_whole_store_in_the_place_of_another_has_another_digest(tmp_path):
