@@ -28,7 +28,6 @@ from bench.sides import DMPNN, GINE, PygNetwork, build_ours, pyg_loader, train_l
 from pipeline import layers as layers_of
 from pipeline.colors import group_rows, to_tensors
 from pipeline.dataset import build_store
-from pipeline.network import INPUTS
 from pipeline.source import PrepareConfig, find_source
 from pipeline.store import Store
 from pipeline.trainconfig import TrainConfig
@@ -145,12 +144,9 @@ def check_pyg(store: Store) -> str:
     """The network from PyG's layers answers as ours, batch for batch in the same order."""
     ours = build_ours(store, GINE).network
     theirs = PygNetwork(ours)
-    y = ours.head
     for mine, other, _ in zip(train_loader(store), pyg_loader(store), range(3), strict=False):
         with torch.no_grad():
-            torch.testing.assert_close(
-                y.inner(ours(*(mine[name] for name in INPUTS))), theirs(other), rtol=1e-4, atol=1e-4
-            )
+            torch.testing.assert_close(ours.inner(mine), theirs(other), rtol=1e-4, atol=1e-4)
     return "With copied weights the network from PyG's layers answers as ours, on three batches in order (1e-4)."
 
 
@@ -190,8 +186,7 @@ def build_steps(store: Store, config: TrainConfig) -> Callable[[], None]:
 
     def step() -> None:
         for batch in batches:
-            prediction = module.network(*(batch[name] for name in INPUTS))
-            sums, counts = module.loss(module.network.head, prediction, batch["y"])
+            sums, counts = module.loss(module.network.head, module.network.inner(batch), batch["y"])
             (sums.sum() / counts.sum()).backward()
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()

@@ -38,11 +38,11 @@ class TargetLoss(nn.Module):
         places += [t for t, _ in self.multiclass]
         self.register_buffer("order", torch.argsort(torch.tensor(places)), False)
 
-    def forward(self, head: Head, prediction: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, head: Head, inner: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Compare.
 
         Args:
-            prediction: (G, O) of the network that `head` belongs to.
+            inner: (G, O), see `Head.inner`, of the network that `head` belongs to.
             y: (G, T) on the trained scale, class index for classes, NaN is missing.
 
         Returns:
@@ -50,7 +50,7 @@ class TargetLoss(nn.Module):
         """
         labelled = ~torch.isnan(y)
         label = torch.where(labelled, y, 0.0)
-        inner = head.inner(prediction.float())
+        inner = inner.float()
         parts = []
         if len(self.regression_targets):
             rows, columns = self._all_or(self.regression_targets), self._all_or(self.regression_columns)

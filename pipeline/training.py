@@ -36,7 +36,7 @@ from pipeline.errors import ConfigError, StoreError, TrainingError
 from pipeline.forest import Forest, fit_forest, read_forest, write_forest
 from pipeline.loader import BatchLoader
 from pipeline.losses import TargetLoss, balance_classes
-from pipeline.network import INPUTS, GraphNetwork, Statistics, build_network
+from pipeline.network import GraphNetwork, Statistics, build_network
 from pipeline.resuming import ResumableEarlyStopping, clear_member
 from pipeline.schema import Schema
 from pipeline.split import TRAIN, VALIDATION
@@ -72,8 +72,7 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
         self._compare("val", batch)
 
     def _compare(self, side: str, batch: TensorDict) -> tuple[Tensor, Tensor]:
-        prediction = self.network(*(batch[name] for name in INPUTS))
-        sums, counts = self.loss(self.network.head, prediction, batch["y"])
+        sums, counts = self.loss(self.network.head, self.network.inner(batch), batch["y"])
         before = self.totals.get(side, (0.0, 0.0))
         self.totals[side] = (before[0] + sums.detach(), before[1] + counts)
         return sums, counts
