@@ -11,7 +11,7 @@ arXiv:1810.00826, lemma 2.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -261,42 +261,56 @@ class _AddRelu(torch.autograd.Function):
         return to_a, None, gradient.new_zeros((ctx.sizes[1], gradient.shape[1])).index_add_(0, j, gradient), None
 
 
-class GineLayer(torch.autograd.Function):
-    """h[pick] + relu(MLP((1 + ε) n[pick] + Σ relu(n[i] + e[j]))) with n = LayerNorm(h), for `layers.Stack`; a `Step`.
+class GineLayers(torch.autograd.Function):
+    """h[pick] + relu(MLP((1 + ε) n[pick] + Σ relu(n[i] + e[j]))) with n = LayerNorm(h), for `layers.Stack`;
+    a `Step` and seven weights a layer.
 
-    One node of the autograd graph where there would be fifteen, and half the passes over memory.
+    One node of the autograd graph where there would be fifteen a layer, and half the passes over memory.
     """
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, e: Tensor, step: Step, *weights: Tensor) -> Tensor:
-        gain, shift, eps, w_1, b_1, w_2, b_2 = weights
-        n, mean, rstd = torch.native_layer_norm(h, h.shape[1:], gain, shift, 1e-5)
-        message = n.index_select(0, step.i).add_(e.index_select(0, step.j)).relu_()
-        z = _sum_bags(message, step.into, step.into_starts).addcmul_(n.index_select(0, step.pick), 1 + eps)
-        a = torch.addmm(b_1, z, w_1.t()).relu_()
-        o = torch.addmm(b_2, a, w_2.t()).relu_()
-        ctx.save_for_backward(h, mean, rstd, message, n, z, a, o, *weights)
-        ctx.step, ctx.num_e = step, len(e)
-        return h.index_select(0, step.pick).add_(o)
+    def forward(ctx: Any, h: Tensor, e: Tensor, steps: Sequence[Step], *weights: Tensor) -> Tensor:
+        kept: list[Tensor] = []
+        for k, step in enumerate(steps):
+            gain, shift, eps, w_1, b_1, w_2, b_2 = weights[7 * k : 7 * k + 7]
+            n, mean, rstd = torch.native_layer_norm(h, h.shape[1:], gain, shift, 1e-5)
+            message = n.index_select(0, step.i).add_(e.index_select(0, step.j)).relu_()
+            z = _sum_bags(message, step.into, step.into_starts).addcmul_(n.index_select(0, step.pick), 1 + eps)
+            a = torch.addmm(b_1, z, w_1.t()).relu_()
+            o = torch.addmm(b_2, a, w_2.t()).relu_()
+            kept += [h, mean, rstd, message, n, z, a, o]
+            h = h.index_select(0, step.pick).add_(o)
+        ctx.save_for_backward(*weights, *kept)
+        ctx.steps, ctx.num_e = steps, len(e)
+        return h
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        h, mean, rstd, message, n, z, a, o, gain, shift, eps, w_1, _, w_2, _ = ctx.saved_tensors
-        step: Step = ctx.step
-        each, every = step.every[: len(step.pick)], step.every[: len(step.i)]
-        to_o = torch.ops.aten.threshold_backward(gradient, o, 0)
-        to_a = _mask_(to_o @ w_2, a)
-        to_z = to_a @ w_1
-        to_message = _mask_(_sum_bags(to_z, step.out_of, step.out_of_starts), message)
-        to_n = _sum_bags(to_z, each, step.pick_starts)
-        to_eps = torch.dot(to_n.view(-1), n.view(-1))
-        to_n.mul_(1 + eps).add_(_sum_bags(to_message, every, step.i_starts))
-        to_e = h.new_zeros((ctx.num_e, h.shape[1])).index_add_(0, step.j, to_message)
-        to_h, to_gain, to_shift = torch.ops.aten.native_layer_norm_backward(
-            to_n, h, h.shape[1:], mean, rstd, gain, shift, (True, True, True)
-        )
-        to_h.add_(_sum_bags(gradient, each, step.pick_starts))
-        return to_h, to_e, None, to_gain, to_shift, to_eps, to_a.t() @ z, to_a.sum(0), to_o.t() @ a, to_o.sum(0)
+    def backward(ctx: Any, to_h: Tensor) -> tuple[Tensor | None, ...]:
+        number = 7 * len(ctx.steps)
+        weights, kept = ctx.saved_tensors[:number], ctx.saved_tensors[number:]
+        to_e = to_h.new_zeros((ctx.num_e, to_h.shape[1]))
+        to_weights: list[Tensor] = []
+        for k in reversed(range(len(ctx.steps))):
+            gain, shift, eps, w_1, _, w_2, _ = weights[7 * k : 7 * k + 7]
+            h, mean, rstd, message, n, z, a, o = kept[8 * k : 8 * k + 8]
+            step: Step = ctx.steps[k]
+            each, every = step.every[: len(step.pick)], step.every[: len(step.i)]
+            to_o = torch.ops.aten.threshold_backward(to_h, o, 0)
+            to_a = _mask_(to_o @ w_2, a)
+            to_z = to_a @ w_1
+            to_message = _mask_(_sum_bags(to_z, step.out_of, step.out_of_starts), message)
+            to_n = _sum_bags(to_z, each, step.pick_starts)
+            to_eps = torch.dot(to_n.view(-1), n.view(-1))
+            to_n.mul_(1 + eps).add_(_sum_bags(to_message, every, step.i_starts))
+            to_e.index_add_(0, step.j, to_message)
+            skipped = _sum_bags(to_h, each, step.pick_starts)
+            to_h, to_gain, to_shift = torch.ops.aten.native_layer_norm_backward(
+                to_n, h, h.shape[1:], mean, rstd, gain, shift, (True, True, True)
+            )
+            to_h.add_(skipped)
+            to_mlp = to_a.t() @ z, to_a.sum(0), to_o.t() @ a, to_o.sum(0)
+            to_weights = [to_gain, to_shift, to_eps, *to_mlp, *to_weights]
+        return to_h, to_e, None, *to_weights
 
 
 def _sum_bags(h: Tensor, index: Tensor, starts: Tensor) -> Tensor:

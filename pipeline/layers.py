@@ -10,6 +10,7 @@ do not read the edge vectors, as in their papers.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.colors import GineLayer, Neighbors, add_relu, group_equal, group_pairs, names, refine, to_tensors
+from pipeline.colors import GineLayers, Neighbors, add_relu, group_equal, group_pairs, names, refine, to_tensors
 from pipeline.onnxforms import (
     EDGE_SLOTS,
     NODE_SLOTS,
@@ -385,13 +386,15 @@ class Stack(nn.Module):
         return self.last_norm(h)  # type: ignore[no-any-return]
 
     def _every_color(self, h: Tensor, edge_index: Tensor, e: Tensor, x_row: Tensor, e_row: Tensor) -> Tensor:
-        parts: Any = zip(self.convs, self.norms, strict=True)
-        steps = refine(edge_index, x_row.numpy(), len(h), e_row.numpy(), len(e))
-        for (conv, norm), step in zip(parts, steps, strict=False):
+        every = refine(edge_index, x_row.numpy(), len(h), e_row.numpy(), len(e))
+        steps = list(itertools.islice(every, len(self.convs)))
+        weights: list[Tensor] = []
+        parts: Any = zip(self.norms, self.convs, strict=True)
+        for norm, conv in parts:
             first, _, second = conv.mlp
-            weights = norm.weight, norm.bias, conv.eps, first.weight, first.bias, second.weight, second.bias
-            h = GineLayer.apply(h, e, step, *weights)  # type: ignore[no-untyped-call]  # (C, H)
-        return self.last_norm(h).index_select(0, step.color)  # type: ignore[no-any-return]
+            weights += [norm.weight, norm.bias, conv.eps, first.weight, first.bias, second.weight, second.bias]
+        h = GineLayers.apply(h, e, steps, *weights)  # type: ignore[no-untyped-call]  # (C, H)
+        return self.last_norm(h).index_select(0, steps[-1].color)  # type: ignore[no-any-return]
 
 
 def _two_layers(hidden_dim: int) -> nn.Sequential:
