@@ -95,21 +95,30 @@ class Encoder(nn.Module):
         return self._encode(codes.index_select(0, first), numbers.index_select(0, first)), of
 
     def _encode(self, codes: Tensor, numbers: Tensor) -> Tensor:
-        h = self.bias.expand(codes.shape[0], -1)
-        if self.table is not None:
-            h = h + self._embed(codes, self.table)
+        if self.table is None:
+            h = self.bias.expand(codes.shape[0], -1)
+        elif torch.compiler.is_exporting() or len(self.table) > _MULTI_HOT_CODES:
+            h = self.bias + self._embed(codes, self.table)
+        else:
+            rows = self._rows(codes)
+            multi_hot = self.table.new_zeros(len(rows), len(self.table)).scatter_(1, rows, 1.0)
+            h = torch.addmm(self.bias, multi_hot, self.table)
         if self.linear is not None:
             h = h + self.linear(self.numbers(numbers))
         return h
 
     def _embed(self, codes: Tensor, table: Tensor) -> Tensor:
+        rows = self._rows(codes)
+        return (
+            F.embedding(rows, table).sum(dim=1)
+            if torch.compiler.is_exporting()
+            else F.embedding_bag(rows, table, mode="sum")
+        )
+
+    def _rows(self, codes: Tensor) -> Tensor:
+        """The row of the table of each code.  # (N, F)"""
         inside = (codes >= 0) & (codes < self.sizes)
-        rows = self.row_of_code[torch.where(inside, codes, 0) + self.offsets]  # (N, F)
-        if torch.compiler.is_exporting():
-            return F.embedding(rows, table).sum(dim=1)
-        if len(table) <= _MULTI_HOT_CODES:
-            return table.new_zeros(len(rows), len(table)).scatter_(1, rows, 1.0) @ table
-        return F.embedding_bag(rows, table, mode="sum")
+        return self.row_of_code[torch.where(inside, codes, 0) + self.offsets]
 
 
 class Standardize(nn.Module):
