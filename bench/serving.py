@@ -1,6 +1,6 @@
 """Answers per second and 99th percentile of `mlflow models serve`: our bundle beside the same network as torch pyfunc.
 
-    python -m bench.serving            # about five minutes
+    python -m bench.serving            # about six minutes
     python -m bench.serving --quick    # the same path in a minute; writes nothing
 
 Both servers run for the whole time; while one is asked the other waits. Clients are threads of this process with
@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
-    rounds, seconds = (1, 0.5) if quick else (5, 2.0)
+    rounds, seconds = (1, 0.5) if quick else (9, 2.0)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         ours, peer = build_models(Path(folder))
         empty = build_empty(Path(folder) / "empty", ours.python)
