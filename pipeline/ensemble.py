@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -61,18 +61,19 @@ class Ensemble(nn.Module):
             of the members' answers in original units.
         """
         inputs = (x, x_float, edge_index, edge_attr, edge_float, u, rev_edge_index, batch)
+        fields = dict(zip(INPUTS, inputs, strict=True))
         if len(self.members) == 1:
-            return self._original_units(self._answer(self.members[0], inputs))
-        members = torch.stack([self._answer(member, inputs) for member in self.members])  # (M, G, O)
+            return self._original_units(self._answer(self.members[0], fields))
+        members = torch.stack([self._answer(member, fields) for member in self.members])  # (M, G, O)
         mean = self._original_units(members.mean(dim=0))
         answers = self._original_units(members)
         around = answers - answers.mean(dim=0)
         return mean, ((around * around).sum(dim=0) / (len(self.members) - 1)).sqrt()
 
-    def _answer(self, member: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-        answer = self._probabilities(member(*inputs))
+    def _answer(self, member: nn.Module, fields: Mapping[str, Tensor]) -> Tensor:
+        answer = self._probabilities(member(fields))
         forest = getattr(member, "forest", None)
-        return forest(inputs[INPUTS.index("u")], answer) if forest is not None else answer  # type: ignore[no-any-return]
+        return forest(fields["u"], answer) if forest is not None else answer  # type: ignore[no-any-return]
 
     def _probabilities(self, prediction: Tensor) -> Tensor:
         if "binary" in self.kinds:

@@ -19,81 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.colors import GineLayers, Neighbors, add_relu, group_equal, group_pairs, names, refine, to_tensors
-from pipeline.onnxforms import (
-    EDGE_SLOTS,
-    NODE_SLOTS,
-    Slots,
-    add_last,
-    add_zeros,
-    count_rows,
-    find_slots,
-    sum_chunks,
-    sum_slots,
-)
+from pipeline.onnxforms import EDGE_SLOTS, Slots, add_last, add_zeros, find_slots, sum_slots
+from pipeline.scatter import count_to, mean_to, softmax_to, sum_to
 
 EDGE_BLIND = frozenset({"gin", "gcn", "sage"})
-
-
-# --- sums and softmax over an index -----------------------------------------------------------------------------
-
-
-def sum_to(h: Tensor, index: Tensor, size: int, *, by_graph: bool = False) -> Tensor:
-    """Add up the rows of `h` that share an index.
-
-    Args:
-        h: (E, H) float.
-        index: (E,) int64, row of the answer to which each row of `h` goes.
-        size: rows of the answer.
-        by_graph: whether the rows are nodes, graph by graph, and not edges in any order; an export is quicker for it.
-
-    Returns:
-        (size, H). A row that nothing goes to is zero.
-    """
-    if torch.compiler.is_exporting():
-        return sum_chunks(h, index, size, NODE_SLOTS if by_graph else EDGE_SLOTS, ascending=by_graph)[:size]
-    return h.new_zeros((size, h.shape[1])).index_add(0, index, h)
-
-
-def mean_to(h: Tensor, index: Tensor, size: int, *, by_graph: bool = False) -> Tensor:
-    """Average the rows of `h` that share an index; arguments as `sum_to`. A row that nothing goes to is zero."""
-    return sum_to(h, index, size, by_graph=by_graph) / count_to(h, index, size).clamp(min=1)
-
-
-def count_to(h: Tensor, index: Tensor, size: int) -> Tensor:
-    """Count the rows that share an index, in the dtype of `h`.  # (size, 1)"""
-    if torch.compiler.is_exporting():
-        return count_rows(index, size).to(h.dtype)[:, None]
-    return sum_to(h.new_ones((index.shape[0], 1)), index, size)
-
-
-def max_to(h: Tensor, index: Tensor, size: int) -> Tensor:
-    """Largest value per column of the rows of `h` that share an index; arguments as `sum_to`.
-
-    Returns:
-        (size, H). A row that nothing goes to is zero; maxima may be negative.
-    """
-    lowest = torch.finfo(h.dtype).min
-    top = h.new_full((size, h.shape[1]), lowest).scatter_reduce(0, _like(index, h), h, "amax", include_self=True)
-    # Not `include_self=False`: ScatterElements(max) always takes in what is there, zeros would hide negative maxima.
-    return torch.where(top == lowest, torch.zeros_like(top), top)
-
-
-def softmax_to(score: Tensor, index: Tensor, size: int, *, by_graph: bool = False) -> Tensor:
-    """Softmax of each column of `score` among the rows that share an index.
-
-    Args:
-        score: (E, K) float, any size of numbers.
-        index: (E,) int64.
-        size: number of groups.
-        by_graph: as in `sum_to`.
-
-    Returns:
-        (E, K), which sums to one in each group that has rows.
-    """
-    top = max_to(score.detach(), index, size)
-    weight = torch.exp(score - top.index_select(0, index))
-    # The largest score of a group has weight 1, so no total is near zero.
-    return weight / sum_to(weight, index, size, by_graph=by_graph).index_select(0, index)
 
 
 def bond_messages(h: Tensor, edge_index: Tensor, rev_edge_index: Tensor, num_nodes: int) -> Tensor:
@@ -139,13 +68,6 @@ def take_rows(h: Tensor, row: Tensor | None) -> Tensor:
         row: (K,) int64.
     """
     return h if row is None else h.index_select(0, row)
-
-
-def _like(index: Tensor, h: Tensor) -> Tensor:
-    return index[:, None].expand(-1, h.shape[1])
-
-
-# --- message passing --------------------------------------------------------------------------------------------
 
 
 class DMPNN(nn.Module):

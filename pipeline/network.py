@@ -225,9 +225,9 @@ class Head(nn.Module):
 
     def forward(self, graph: Tensor, u: Tensor) -> Tensor:
         # Scale and shift go into the last weights: two operators less for each batch that is served.
-        parts: list[Any] = list(self.mlp)
-        weight, bias = parts[-1].parameters()
-        weight, bias = weight * self.y_std[:, None], bias * self.y_std + self.y_mean - self.class_weight.log()
+        last: Any = self.mlp[-1]
+        weight = last.weight * self.y_std[:, None]
+        bias = last.bias * self.y_std + self.y_mean - self.class_weight.log()
         return F.linear(self._hidden(graph, u), weight, bias)
 
     def inner(self, graph: Tensor, u: Tensor) -> Tensor:
@@ -256,28 +256,17 @@ class GraphNetwork(nn.Module):
         self.head = head
         self.forest: Forest | None = None
 
-    def forward(
-        self,
-        x: Tensor,
-        x_float: Tensor,
-        edge_index: Tensor,
-        edge_attr: Tensor,
-        edge_float: Tensor,
-        u: Tensor,
-        rev_edge_index: Tensor,
-        batch: Tensor,
-    ) -> Tensor:
-        """Predict; the arguments are those of `GraphBatch`.  # (G, O)"""
-        graph = self._graph_vectors(x, x_float, edge_index, edge_attr, edge_float, u, rev_edge_index, batch)
-        return self.head(graph, u)  # type: ignore[no-any-return]
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Predict from the fields of a `GraphBatch`.  # (G, O)"""
+        return self.head(self._graph_vectors(batch), batch["u"])  # type: ignore[no-any-return]
 
     def inner(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Predict what the loss compares, see `Head.inner`.  # (G, O)"""
-        return self.head.inner(self._graph_vectors(*(batch[name] for name in INPUTS)), batch["u"])
+        return self.head.inner(self._graph_vectors(batch), batch["u"])
 
-    def _graph_vectors(self, *inputs: Tensor) -> Tensor:
-        values: dict[str, Tensor] = dict(zip(INPUTS, inputs, strict=True))
+    def _graph_vectors(self, batch: Mapping[str, Tensor]) -> Tensor:
         # As TensorDictSequential does it, with a plain dictionary: a TensorDict takes 0.2 ms, 2 % of a small step.
+        values = {name: batch[name] for name in INPUTS}
         for part in list(self.sequence.module)[:-1]:
             found = part.module(*(values[name] for name in part.in_keys))
             values.update(zip(part.out_keys, found if isinstance(found, tuple) else (found,), strict=True))

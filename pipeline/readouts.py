@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pipeline.layers import max_to, mean_to, softmax_to, sum_to
+from pipeline.scatter import max_to, mean_to, softmax_to, sum_to
 
 
 class SumReadout(nn.Module):

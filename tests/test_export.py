@@ -11,10 +11,10 @@ from pipeline.ensemble import Ensemble
 from pipeline.errors import ExportError
 from pipeline.export import DYNAMIC_AXES, build_program, export_onnx, random_graph, refuse_races
 from pipeline.graph import GraphBatch, collate
-from pipeline.layers import max_to
 from pipeline.network import build_network
 from pipeline.onnxforms import NODE_SLOTS
 from pipeline.parity import BATCH_SIZES, ParityReport, ParityRow, cases, check_parity
+from pipeline.scatter import max_to
 from pipeline.schema import Column, Schema, Target
 from pipeline.trainconfig import NetworkConfig
 from serving.session import Session

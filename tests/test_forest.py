@@ -145,9 +145,9 @@ def answer(network, store):
 def test_the_network_does_not_see_what_the_forest_sees(store, trained):
     network = load_networks(trained, store.schema, store.statistics)[0]
     batch = gather(store, store.indices(TEST))
-    before = network(*(batch[name] for name in INPUTS))
+    before = network(batch)
     batch["u"][:, -FINGERPRINT_SIZE:] += 1
-    assert torch.equal(network(*(batch[name] for name in INPUTS)), before)
+    assert torch.equal(network(batch), before)
 
 
 def test_an_answer_is_a_mean_of_network_and_forest(store, trained):

@@ -47,6 +47,7 @@ MAY_IMPORT = {
             "loader",
             "colors",
             "onnxforms",
+            "scatter",
             "layers",
             "readouts",
             "forest",

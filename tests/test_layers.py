@@ -22,13 +22,9 @@ from pipeline.layers import (
     SAGEConv,
     Stack,
     bond_messages,
-    count_to,
-    max_to,
-    mean_to,
-    softmax_to,
-    sum_to,
 )
 from pipeline.readouts import READOUTS, AttentionReadout
+from pipeline.scatter import count_to, max_to, mean_to, softmax_to, sum_to
 
 H = 8
 

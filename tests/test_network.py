@@ -63,10 +63,15 @@ def graph(num_nodes: int, num_bonds: int, seed: int = 0) -> Graph:
     )
 
 
+def fields(batch):
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in batch._asdict().items()}
+
+
 def answer(module, graphs, directed=False):
     module.eval()
+    batch = fields(collate(graphs, directed=directed))
     with torch.no_grad():
-        return module(*(torch.from_numpy(np.ascontiguousarray(a)) for a in collate(graphs, directed=directed)))
+        return module(*batch.values()) if isinstance(module, Ensemble) else module(batch)
 
 
 def network(config: NetworkConfig = CONFIGS[0], schema: Schema = SCHEMA):
@@ -84,10 +89,10 @@ GRAPHS = [graph(5, 6), graph(1, 0), graph(3, 2), graph(0, 0), graph(7, 12), grap
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
 def test_the_sequence_takes_a_tensordict_and_answers_as_the_network(config):
     built = network(config).eval()
-    inputs = [torch.from_numpy(np.ascontiguousarray(a)) for a in collate(GRAPHS, directed=False)]
+    batch = TensorDict(fields(collate(GRAPHS, directed=False)), batch_size=[])
     with torch.no_grad():
-        answers = built.sequence(TensorDict(dict(zip(INPUTS, inputs, strict=True)), batch_size=[]))
-        assert torch.equal(answers["prediction"], built(*inputs))
+        prediction = built(batch)
+        assert torch.equal(built.sequence(batch)["prediction"], prediction)
 
 
 def test_inputs_are_those_of_a_batch():
@@ -130,7 +135,7 @@ def test_edges_may_be_shuffled_with_their_reverses(config):
         rev_edge_index=np.argsort(order)[batch.rev_edge_index[order]],
     )
     with torch.no_grad():
-        here, there = (net(*(torch.from_numpy(np.ascontiguousarray(a)) for a in b)) for b in (batch, shuffled))
+        here, there = net(fields(batch)), net(fields(shuffled))
     torch.testing.assert_close(here, there, rtol=1e-4, atol=1e-4)
 
 
@@ -138,7 +143,7 @@ def test_edges_may_be_shuffled_with_their_reverses(config):
 def test_every_weight_gets_a_gradient(config):
     # DDP refuses a network with weights that stay without one.
     net = network(config).train()
-    net(*(torch.from_numpy(np.ascontiguousarray(a)) for a in collate([graph(1, 0), graph(5, 6)]))).sum().backward()
+    net(fields(collate([graph(1, 0), graph(5, 6)]))).sum().backward()
     assert [name for name, parameter in net.named_parameters() if parameter.grad is None] == []
 
 
@@ -227,7 +232,7 @@ def test_class_weights_are_taken_off_the_logits():
     weighted = answer(net, GRAPHS)
     torch.testing.assert_close(weighted, plain + shift)
     with torch.no_grad():
-        inner = net.inner(dict(zip(INPUTS, map(torch.from_numpy, collate(GRAPHS, directed=False)), strict=True)))
+        inner = net.inner(fields(collate(GRAPHS, directed=False)))
     torch.testing.assert_close(inner[:, 1:5], plain[:, 1:5])
     torch.testing.assert_close(inner[:, 0], (plain[:, 0] - 10) / 4)
 
@@ -242,8 +247,8 @@ class Constant(torch.nn.Module):
         super().__init__()
         self.values = torch.tensor([values])
 
-    def forward(self, x, x_float, edge_index, edge_attr, edge_float, u, rev_edge_index, batch):
-        return self.values.expand(len(u), -1)
+    def forward(self, batch):
+        return self.values.expand(len(batch["u"]), -1)
 
 
 def test_one_member_answers_in_original_units_and_probabilities():
