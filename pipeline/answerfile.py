@@ -10,25 +10,23 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
+import re
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+import numpy as np
 
 from pipeline.errors import DataError
 from pipeline.parquet import ParquetWriter
-from pipeline.table import csv_line, plain_value, writing
 
 SAVE_S = 1.0  # at most so much work is lost by a kill
 
-
-class _Sink(Protocol):
-    def write(self, values: Mapping[str, Sequence[object]]) -> None: ...
-    def save(self) -> dict[str, Any]: ...
-    def finish(self, target: Path, metadata: Mapping[str, str] | None = None) -> None: ...
-    def close(self) -> None: ...
+_TO_QUOTE = re.compile(r'[",\r\n]')
 
 
 class AnswerFile:
@@ -58,20 +56,20 @@ class AnswerFile:
         self.columns = tuple(columns)
         self._key, self._metadata = key, metadata
         self._part, self._journal = (self.path.with_name(f".{self.path.name}.{end}") for end in ("part", "journal"))
-        with writing(self.path):
+        with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock()
             state = self._read_journal()
             kind = ParquetWriter if self.path.suffix.lower() == ".parquet" else _CsvSink
-            self._sink: _Sink = kind(columns, self._part, state.get("sink"))
+            self._sink: ParquetWriter | _CsvSink = kind(columns, self._part, state.get("sink"))
         self.rows = self.resumed = int(state.get("rows", 0))
         self.counts: Counter[str] = Counter(state.get("counts", {}))
         self._saved = time.monotonic()
 
     def write(self, values: Mapping[str, Sequence[object]], counts: Mapping[str, int]) -> None:
         """Append rows: for each column its values, all equally many; and add to the counts."""
-        plain = {name: [plain_value(value) for value in values[name]] for name in self.columns}
-        with writing(self.path):
+        plain = {name: [_plain_value(value) for value in values[name]] for name in self.columns}
+        with _writing(self.path):
             self._sink.write(plain)
             self.rows += len(plain[self.columns[0]])
             self.counts.update(counts)
@@ -114,7 +112,7 @@ class AnswerFile:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         try:
             if kind is None:
-                with writing(self.path):
+                with _writing(self.path):
                     self._finish()
             elif self.rows:
                 with contextlib.suppress(OSError):  # of a full disk, say: the journal as it is stays true
@@ -146,10 +144,10 @@ class _CsvSink:
             self._file.truncate(state["size"])
             self._file.seek(0, os.SEEK_END)
         else:
-            self._file.write(csv_line(columns).encode())
+            self._file.write(_csv_line(columns).encode())
 
     def write(self, values: Mapping[str, Sequence[object]]) -> None:
-        lines = (csv_line(row) for row in zip(*values.values(), strict=True))
+        lines = (_csv_line(row) for row in zip(*values.values(), strict=True))
         self._file.write("".join(lines).encode())
 
     def save(self) -> dict[str, Any]:
@@ -163,3 +161,32 @@ class _CsvSink:
 
     def close(self) -> None:
         self._file.close()
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a file that is written into one line that names it.
+
+    Raises:
+        DataError: if the disk refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error}).") from None
+
+
+def _plain_value(value: object) -> object:
+    """Make a plain Python value; NaN becomes None."""
+    if isinstance(value, np.float32 | np.float16):
+        value = float(str(value))  # 0.1, not 0.10000000149011612
+    elif isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _csv_line(cells: Iterable[object]) -> str:
+    """Write one line of CSV. The csv module leaves a lone carriage return unquoted, which its reader then splits at."""
+    texts = ["" if cell is None else str(cell) for cell in cells]
+    quoted = ['"' + text.replace('"', '""') + '"' if _TO_QUOTE.search(text) else text for text in texts]
+    return (",".join(quoted) or '""') + "\n"

@@ -1,6 +1,6 @@
-"""A file of rows: CSV, Parquet or SDF, read in chunks; and the files of rows that graphline writes.
+"""A file of rows: CSV, Parquet or SDF, read in chunks.
 
-    open_table -> Table -> read_rows -> Rows, Rows, ...          RowWriter <- answers of those rows
+    open_table -> Table -> read_rows -> Rows, Rows, ...
 
 Values of CSV cells are text; an empty cell is None. Parquet keeps numbers and booleans; times become text.
 """
@@ -11,19 +11,16 @@ import difflib
 import hashlib
 import itertools
 import math
-import re
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TextIO
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import delimited, parquet, sdf
-from pipeline.errors import DataError, RowError, ShapeError
+from pipeline.errors import DataError, RowError
 
 MISSING_WORDS = frozenset(("", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none"))
 """Texts, in small letters, that stand for a missing number."""
@@ -33,8 +30,6 @@ _SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".sdf": "sdf", ".sd": "sdf
     _TEXT_SUFFIXES, "csv"
 )
 _SMILES_NAMES = ("smiles", "canonicalsmiles", "isomericsmiles", "structure", "molecule", "mol")
-
-_TO_QUOTE = re.compile(r'[",\r\n]')
 
 Values = NDArray[np.object_]
 
@@ -188,77 +183,6 @@ def count_rows_hint(table: Table) -> int | None:
     return max(1, round(ends * size / max(len(sample), 1)))
 
 
-class RowWriter:
-    """Write rows to CSV or Parquet (by the name), chunk by chunk; the file appears under its name when it is whole.
-
-    Text stays as it came; None and NaN become empty cells. Used as a context manager: if the block fails, nothing is
-    left behind.
-
-    Raises:
-        DataError: if the name ends otherwise, or the file cannot be written.
-    """
-
-    def __init__(self, path: str | Path, columns: Sequence[str]) -> None:
-        self.path = Path(path).expanduser().absolute()
-        self.columns = tuple(columns)
-        if self.path.suffix.lower() not in (".csv", ".parquet"):
-            raise DataError(f"{self.path}: answers are written as .csv or .parquet; name the file so.")
-        if self.path.is_dir():
-            raise DataError(f"{self.path}: is a folder; name a file in it.")
-        mark = uuid.uuid4().hex[:8]
-        self._part = self.path.with_name(f".{self.path.name}.{mark}.part")
-        self._csv: TextIO | None = None
-        self._parquet: parquet.ParquetWriter | None = None
-        with writing(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.suffix.lower() == ".parquet":
-                self._parquet = parquet.ParquetWriter(columns, self._part.with_suffix(".staging"))
-            else:
-                self._csv = self._part.open("w", encoding="utf-8", newline="")
-                self._csv.write(csv_line(columns))
-
-    def write(self, values: Mapping[str, Sequence[object]]) -> None:
-        """Append rows: for each column its values, all equally many.
-
-        Raises:
-            ShapeError: if a column is missing or of another length.
-        """
-        lengths = {len(values[name]) if name in values else -1 for name in self.columns}
-        if len(lengths) > 1 or -1 in lengths:
-            raise ShapeError(f"{self.path.name}: columns of equal length are wanted for {_listed(self.columns)}.")
-        plain = {name: [plain_value(value) for value in values[name]] for name in self.columns}
-        with writing(self.path):
-            if self._parquet is not None:
-                self._parquet.write(plain)
-            elif self._csv is not None:
-                self._csv.writelines(csv_line(row) for row in zip(*plain.values(), strict=True))
-
-    def __enter__(self) -> RowWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        try:
-            with writing(self.path):
-                if self._csv is not None:
-                    self._csv.close()
-                if kind is None:
-                    if self._parquet is not None:
-                        self._parquet.finish(self._part)
-                    self._part.replace(self.path)
-        finally:
-            if self._parquet is not None:
-                self._parquet.close()
-                self._part.with_suffix(".staging").unlink(missing_ok=True)
-            self._part.unlink(missing_ok=True)
-
-
-def write_quarantine(path: str | Path, records: Iterable[tuple[int, str, str, str]]) -> None:
-    """Write the rows that were left out, as CSV with the columns row, value, code, reason."""
-    with RowWriter(path, ("row", "value", "code", "reason")) as writer:
-        for record in records:
-            writer.write({name: [value] for name, value in zip(writer.columns, record, strict=True)})
-
-
 def file_digest(path: str | Path) -> str:
     """Compute the sha256 of a file, or of a folder: over the sorted names and digests of all files in it."""
     path = Path(path)
@@ -271,35 +195,6 @@ def file_digest(path: str | Path) -> str:
     for name in sorted(files):
         total.update(f"{name}\0{file_digest(files[name])}\n".encode())
     return total.hexdigest()
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with a file that is written into one line that names it.
-
-    Raises:
-        DataError: if the disk refuses.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error}).") from None
-
-
-def plain_value(value: object) -> object:
-    """Make a plain Python value; NaN becomes None."""
-    if isinstance(value, np.float32 | np.float16):
-        value = float(str(value))  # 0.1, not 0.10000000149011612
-    elif isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def csv_line(cells: Iterable[object]) -> str:
-    """Write one line of CSV. The csv module leaves a lone carriage return unquoted, which its reader then splits at."""
-    texts = ["" if cell is None else str(cell) for cell in cells]
-    quoted = ['"' + text.replace('"', '""') + '"' if _TO_QUOTE.search(text) else text for text in texts]
-    return (",".join(quoted) or '""') + "\n"
 
 
 def _read_csv(table: Table, columns: Sequence[str], chunk_rows: int) -> Iterator[Rows]:

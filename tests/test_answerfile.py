@@ -1,7 +1,10 @@
 import json
 import os
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline import answerfile
 from pipeline.answerfile import AnswerFile
 from pipeline.errors import DataError
+from pipeline.table import open_table, read_rows
 
 COLUMNS = ("id", "answer", "error")
 
@@ -152,3 +156,64 @@ def test_other_names_are_refused(tmp_path):
     for name in ("out.txt", "folder.csv"):
         with pytest.raises(DataError, match=name):
             AnswerFile(tmp_path / name, COLUMNS, "key", {})
+
+
+def test_values_are_written_plain(tmp_path):
+    path = tmp_path / "new" / "a.csv"
+    with AnswerFile(path, ("a", "b"), "key", {}) as file:
+        file.write({"a": ["007", "1,5"], "b": np.array([0.1, np.nan], dtype=np.float32), "extra": [1, 2]}, {})
+        assert not path.exists()
+    assert path.read_bytes() == b'a,b\n007,0.1\n"1,5",\n'
+    assert [file.name for file in path.parent.iterdir()] == ["a.csv"]
+
+
+cell = st.text(st.characters(blacklist_categories=("Cs", "Cc")) | st.sampled_from('",;\t\n\r'), max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.tuples(cell, cell, cell), min_size=1, max_size=8))
+def test_written_csv_reads_back_here_and_in_pandas(rows, tmp_path_factory):
+    rows.append(("last", "2", "3"))
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    with AnswerFile(path, ("a", "b", "c"), "key", {}) as file:
+        for row in rows:
+            file.write({name: [value or None] for name, value in zip("abc", row, strict=True)}, {})
+    table = open_table(path)
+    chunks = list(read_rows(table, table.columns, 3))
+    assert not any(chunk.errors for chunk in chunks)
+    expected = [
+        [value if value and not value.isspace() else None for value in column] for column in zip(*rows, strict=True)
+    ]
+    assert [[value for chunk in chunks for value in chunk.values[name]] for name in "abc"] == expected
+    if not any("\r" in value for row in rows for value in row):  # pandas takes \r inside quotes for a line end
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        assert [tuple(row) for row in frame.to_numpy()] == rows
+
+
+value = (
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=True) | st.text("ab ,", max_size=3)
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(chunks=st.lists(st.lists(value, min_size=1, max_size=4), min_size=1, max_size=4))
+def test_written_parquet_has_one_type_and_keeps_values(chunks, tmp_path_factory):
+    path = tmp_path_factory.mktemp("pq") / "a.parquet"
+    with AnswerFile(path, ("v",), "key", {}) as file:
+        for chunk in chunks:
+            file.write({"v": chunk}, {})
+    table = pq.read_table(path)
+    given_values = [None if v is None or v != v else v for chunk in chunks for v in chunk]
+    kinds = {type(v) for v in given_values if v is not None}
+    found = table.column("v").to_pylist()
+    if (
+        len(kinds) == 1
+        and str not in kinds
+        and all(not isinstance(v, int) or abs(v) < 2**63 for v in given_values if v)
+    ):
+        assert found == given_values
+    elif table.schema.field("v").type == pa.float64():
+        assert found == [None if v is None else float(v) for v in given_values]
+    else:
+        for text, v in zip(found, given_values, strict=True):  # a chunk of 0 and 0.5 has become fractions by then
+            assert text == v or text in (str(v), str(float(v)))

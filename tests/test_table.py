@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import math
@@ -14,13 +13,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rdkit import Chem
 
-from pipeline.errors import DataError, ShapeError
+from pipeline.errors import DataError
 from pipeline.table import (
-    RowWriter,
     Table,
     count_rows_hint,
     file_digest,
@@ -28,7 +26,6 @@ from pipeline.table import (
     open_table,
     parse_numbers,
     read_rows,
-    write_quarantine,
 )
 
 
@@ -181,28 +178,6 @@ def test_paths_are_absolute_and_near_names_are_offered(tmp_path: Path, monkeypat
         open_table(tmp_path)
 
 
-cell = st.text(st.characters(blacklist_categories=("Cs", "Cc")) | st.sampled_from('",;\t\n\r'), max_size=8)
-
-
-@settings(max_examples=60, deadline=None)
-@given(rows=st.lists(st.tuples(cell, cell, cell), min_size=1, max_size=8))
-def test_written_csv_reads_back_here_and_in_pandas(rows: list[tuple[str, ...]], tmp_path_factory: object) -> None:
-    rows.append(("last", "2", "3"))
-    path = tmp_path_factory.mktemp("csv") / "a.csv"  # type: ignore[attr-defined]
-    with RowWriter(path, ("a", "b", "c")) as writer:
-        for row in rows:
-            writer.write({name: [value or None] for name, value in zip("abc", row, strict=True)})
-    values, errors = read(open_table(path), chunk_rows=3)
-    assert errors == {}
-    expected = [
-        [value if value and not value.isspace() else None for value in column] for column in zip(*rows, strict=True)
-    ]
-    assert list(values.values()) == expected
-    if not any("\r" in value for row in rows for value in row):  # pandas takes \r inside quotes for a line end
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-        assert [tuple(row) for row in frame.to_numpy()] == rows
-
-
 def test_same_values_as_pandas_on_a_large_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"id": np.arange(5000), "y": rng.normal(size=5000), "s": rng.choice(["CC", "C#N", ""], 5000)})
@@ -274,35 +249,6 @@ def test_parquet_refusals(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [b"\xff\xfe"]}), tmp_path / "c.parquet")
     with pytest.raises(DataError, match="cannot be read"):
         read(open_table(tmp_path / "c.parquet"))
-
-
-value = (
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=True) | st.text("ab ,", max_size=3)
-)
-
-
-@settings(max_examples=50, deadline=None)
-@given(chunks=st.lists(st.lists(value, min_size=1, max_size=4), min_size=1, max_size=4))
-def test_written_parquet_has_one_type_and_keeps_values(chunks: list[list], tmp_path_factory: object) -> None:
-    path = tmp_path_factory.mktemp("pq") / "a.parquet"  # type: ignore[attr-defined]
-    with RowWriter(path, ("v",)) as writer:
-        for chunk in chunks:
-            writer.write({"v": chunk})
-    table = pq.read_table(path)
-    given_values = [None if v is None or v != v else v for chunk in chunks for v in chunk]
-    kinds = {type(v) for v in given_values if v is not None}
-    found = table.column("v").to_pylist()
-    if (
-        len(kinds) == 1
-        and str not in kinds
-        and all(not isinstance(v, int) or abs(v) < 2**63 for v in given_values if v)
-    ):
-        assert found == given_values
-    elif table.schema.field("v").type == pa.float64():
-        assert found == [None if v is None else float(v) for v in given_values]
-    else:
-        for text, v in zip(found, given_values, strict=True):  # a chunk of 0 and 0.5 has become fractions by then
-            assert text == v or text in (str(v), str(float(v)))
 
 
 # --- SDF ------------------------------------------------------------------------------------------------------------
@@ -418,50 +364,6 @@ def test_parse_numbers_is_exact(values: list[float | None]) -> None:
     numbers, bad = parse_numbers(texts)
     assert not bad.any()
     np.testing.assert_array_equal(numbers[:-1], [math.nan if v is None else v for v in values])
-
-
-# --- writing --------------------------------------------------------------------------------------------------------
-
-
-def test_writer_writes_plain_values(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "a.csv"
-    with RowWriter(path, ("a", "b")) as writer:
-        writer.write({"a": ["007", "1,5"], "b": np.array([0.1, np.nan], dtype=np.float32), "extra": [1, 2]})
-        assert not path.exists()
-    assert path.read_bytes() == b'a,b\n007,0.1\n"1,5",\n'
-    assert [file.name for file in path.parent.iterdir()] == ["a.csv"]
-
-
-@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
-def test_a_failing_block_leaves_the_old_file_and_nothing_else(tmp_path: Path, name: str) -> None:
-    write(tmp_path / name, "old")
-    with pytest.raises(RuntimeError), RowWriter(tmp_path / name, ("a",)) as writer:  # noqa: PT012
-        writer.write({"a": [1]})
-        raise RuntimeError
-    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "old")]
-
-
-def test_writer_refusals(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"written as \.csv or \.parquet"):
-        RowWriter(tmp_path / "a.xlsx", ("a",))
-    write(tmp_path / "file", "")
-    with pytest.raises(DataError, match="cannot be written"):
-        RowWriter(tmp_path / "file" / "a.csv", ("a",))
-    with RowWriter(tmp_path / "a.csv", ("a", "b")) as writer, pytest.raises(ShapeError):
-        writer.write({"a": [1], "b": [1, 2]})
-    with RowWriter(tmp_path / "empty.parquet", ("a",)):
-        pass
-    assert pq.read_table(tmp_path / "empty.parquet").num_rows == 0
-
-
-def test_quarantine(tmp_path: Path) -> None:
-    write_quarantine(tmp_path / "q.csv", [(3, "C1CC", "invalid_smiles", "unclosed ring"), (9, 'a "b"', "missing", "")])
-    rows = list(csv.reader((tmp_path / "q.csv").open(newline="")))
-    assert rows == [
-        ["row", "value", "code", "reason"],
-        ["3", "C1CC", "invalid_smiles", "unclosed ring"],
-        ["9", 'a "b"', "missing", ""],
-    ]
 
 
 def test_digest_sees_names_and_bytes(tmp_path: Path) -> None:
