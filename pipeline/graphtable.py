@@ -59,10 +59,6 @@ class GraphTables:
         """Columns of the table of graphs: the id, targets, graph features, split."""
         return self.graphs.columns
 
-    @property
-    def graphs_path(self) -> Path:
-        return self.graphs.path
-
 
 class GraphRows(NamedTuple):
     """B rows of the table of graphs, K of them with a graph that can be used."""

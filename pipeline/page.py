@@ -10,7 +10,6 @@ from xml.etree import ElementTree
 
 from pipeline.errors import ShapeError
 
-_SVG = "http://www.w3.org/2000/svg"
 _DRAWING = {
     *("svg", "g", "defs", "path", "use", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan"),
     *("clipPath", "title"),

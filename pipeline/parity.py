@@ -106,17 +106,6 @@ class ParityReport:
         summary = {"passed": self.passed, "tolerance": self.tolerance, "operator": self.operator}
         return json.dumps(summary | {"rows": rows}, indent=1, ensure_ascii=False)
 
-    def to_markdown(self) -> str:
-        """One line a case: the worst of its runs."""
-        lines = ["| batch | graphs | nodes | edges | largest difference |", "|---|---:|---:|---:|---:|"]
-        for case in dict.fromkeys(row.case for row in self.rows):
-            row = max((one for one in self.rows if one.case == case), key=lambda one: one.difference)
-            mark = "" if row.difference <= self.tolerance else " ✗"
-            lines.append(
-                f"| {case} | {row.num_graphs} | {row.num_nodes} | {row.num_edges} | {row.difference:.1e}{mark} |"
-            )
-        return "\n".join(lines) + "\n"
-
 
 def check_parity(
     networks: Sequence[GraphNetwork],

@@ -126,14 +126,13 @@ def test_onnx_answers_as_torch_in_original_units(exported):
 
 def test_parity_holds_on_every_case(exported):
     report = check_parity(exported.networks, exported.path, SCHEMA, some_graphs(), SCALE)
-    assert report.passed, report.to_markdown()
+    assert report.passed, report.to_json()
     report.raise_if_failed()
     names = list(dict.fromkeys(row.case for row in report.rows))
     assert len(report.rows) == 6 * len(names)
     assert {(row.threads, row.run) for row in report.rows} == {(t, run) for t in (1, 2, 4) for run in (0, 1)}
     assert [row.num_graphs for row in report.rows[:30:6]] == list(BATCH_SIZES)
     assert json.loads(report.to_json())["passed"] is True
-    assert report.to_markdown().count("\n") == 2 + len(names)
 
 
 def test_the_cases_are_what_they_say():
