@@ -58,7 +58,7 @@ def pin(uri: str) -> Pinned:
         raise ConfigError(f"--model {uri}: expected models:/NAME@ALIAS or models:/NAME/VERSION.")
     _patience()
     from pipeline.registry import DIGEST, find_version
-    from pipeline.tracking import check_server
+    from pipeline.trackingserver import check_server
 
     check_server()
     found = find_version(match["name"], match["version"], match["alias"] or "")

@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(AuditConfig, argv, prog="audit")
     from pipeline.audit import audit, say_live
     from pipeline.registry import settle_name
-    from pipeline.tracking import check_server
+    from pipeline.trackingserver import check_server
 
     check_server()
     name = settle_name(config.name)

@@ -102,7 +102,7 @@ def identity(config: BoardConfig) -> tuple[Identify, str]:
         ConfigError: if it would be open to others without a login.
     """
     from pipeline.board import guard
-    from pipeline.tracking import check_login, check_server, needs_login, user
+    from pipeline.trackingserver import check_login, check_server, needs_login, user
 
     if config.identity_header:
         check_server()

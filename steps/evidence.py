@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     from pipeline.decisionlog import read_log
     from pipeline.evidence import pack_evidence
     from pipeline.registry import CHAMPION, find_version, settle_name
-    from pipeline.tracking import check_server
+    from pipeline.trackingserver import check_server
 
     check_server()
     name = settle_name(config.name)

@@ -40,7 +40,8 @@ def key_of(bundle_digest: str, name: str) -> StepKey:
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(RegisterConfig, argv, prog="register")
     from pipeline.registry import candidates_of, register_candidate
-    from pipeline.tracking import NAME, find_run, start_step, user
+    from pipeline.tracking import NAME, find_run, start_step
+    from pipeline.trackingserver import user
 
     with start_step("register") as step:
         evaluated = find_run(str(config.evaluate_run), "evaluate")

@@ -62,7 +62,18 @@ MAY_IMPORT = {
     "resuming": "T",
     **dict.fromkeys(("export", "parity"), "NTO"),
     **dict.fromkeys(
-        ("tracking", "registry", "releases", "decisionlog", "evidence", "audit", "champion", "grants"), "M"
+        (
+            "tracking",
+            "trackingserver",
+            "registry",
+            "releases",
+            "decisionlog",
+            "evidence",
+            "audit",
+            "champion",
+            "grants",
+        ),
+        "M",
     ),
     **dict.fromkeys(("opponent", "judging"), "NPRM"),
     "review": "MNP",

@@ -381,7 +381,7 @@ def decide_at_once(barrier, answers, env: dict[str, str], version: str, folder: 
     """In a process of its own, with its own login: both have read the log before one writes."""
     os.environ.update(env)
     from pipeline import review as core
-    from pipeline.tracking import user
+    from pipeline.trackingserver import user
 
     write = core.append
 

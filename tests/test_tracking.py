@@ -18,15 +18,14 @@ from pipeline.tracking import (
     EDITED,
     KEY,
     STEP,
-    check_server,
     fetch_files,
     fetch_folder,
     find_finished,
     find_newest,
     find_run,
     start_step,
-    user,
 )
+from pipeline.trackingserver import check_server, user
 
 
 class Server(BaseHTTPRequestHandler):

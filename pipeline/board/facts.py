@@ -27,7 +27,8 @@ from pipeline.history import History, Record
 from pipeline.registry import AUTHOR, CHALLENGER, CHAMPION, DIGEST, EVALUATE_RUN, candidates_of, find_version
 from pipeline.releases import aliases_of
 from pipeline.review import Request, review
-from pipeline.tracking import find_run, user
+from pipeline.tracking import find_run
+from pipeline.trackingserver import user
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -20,7 +20,8 @@ def carry_out(step_name: str, action: str, name: str | None, sign_key: str | Non
     from pipeline.registry import settle_name
     from pipeline.review import Request, review
     from pipeline.signing import open_signer
-    from pipeline.tracking import NAME, start_step, user
+    from pipeline.tracking import NAME, start_step
+    from pipeline.trackingserver import user
 
     with start_step(step_name) as step:
         model = settle_name(name)
