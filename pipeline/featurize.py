@@ -7,7 +7,6 @@ chirality is the CIP label and not RDKit's chiral tag, which depends on the orde
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from rdkit import Chem
 
 from pipeline.errors import RowError
-from pipeline.graph import GraphChunk, Ints
+from pipeline.graph import GraphChunk, Ints, pointers
 from pipeline.molecule import digest, parse_smiles, scaffold_key
 from pipeline.records import Records, Values
 from pipeline.schema import Column, Limits
@@ -127,7 +126,7 @@ def _scaffold(mol: Chem.Mol) -> tuple[int, int]:
 
 
 def _pack(records: Records) -> GraphChunk:
-    node_ptr, bond_ptr = _pointers(records.num_atoms), _pointers(records.num_bonds)
+    node_ptr, bond_ptr = pointers(records.num_atoms), pointers(records.num_bonds)
     pairs = _ints(records.ends).reshape(-1, 2)  # (E / 2, 2)
     ends = pairs + np.repeat(node_ptr[:-1], records.num_bonds)[:, None]  # atoms of the chunk
     num_graphs, num_atoms, num_edges = len(records.num_atoms), int(node_ptr[-1]), 2 * len(pairs)
@@ -210,7 +209,3 @@ def _table(rows: Iterable[Values], width: int) -> Ints:
 
 def _ints(values: Iterable[int]) -> Ints:
     return np.fromiter(values, dtype=np.int32)
-
-
-def _pointers(sizes: Iterable[int]) -> Ints:
-    return np.fromiter(accumulate(sizes, initial=0), dtype=np.int64)
