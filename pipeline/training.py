@@ -77,6 +77,14 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
         self.totals[side] = (before[0] + sums.detach(), before[1] + counts)
         return sums, counts
 
+    # What Lightning and torch do in the next two places takes 3 % and 1 % of a small step on a CPU.
+    def transfer_batch_to_device(self, batch: TensorDict, device: torch.device, dataloader_idx: int) -> TensorDict:
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        for parameter in self.parameters():
+            parameter.grad = None
+
     def on_train_batch_start(self, batch: TensorDict, index: int) -> None:
         if index == 0:
             # Dropout is a function of (seed, epoch), so a resumed training repeats what an unbroken one does.
