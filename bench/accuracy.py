@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--split_seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--who", nargs="+", choices=WHO, default=list(WHO))
-    parser.add_argument("--peer", default=".venv-peers/bin/chemprop", help="chemprop's program")
+    parser.add_argument("--peer", type=Path, default=".venv-peers/bin/chemprop", help="chemprop's program")
     parser.add_argument("--side", choices=SIDES, default="test", help="validation: for choosing settings")
     parser.add_argument("--with", dest="more", choices=("descriptors", "forest"), help="for ours; kept as graphline+…")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="training settings")
@@ -74,7 +74,7 @@ def compare(store: Store, arguments: argparse.Namespace, split_seed: int, folder
                 answers = train_ours(store, side, seed, arguments.set, folder / f"ours-{seed}")
             elif who == "chemprop":
                 epochs = EPOCHS[arguments.data]
-                answers = train_peer(store, side, seed, epochs, arguments.peer, folder / f"peer-{seed}")
+                answers = train_peer(store, side, seed, epochs, arguments.peer.absolute(), folder / f"peer-{seed}")
             elif seed == arguments.seeds[0]:  # it has no seed worth varying
                 answers = fit_store_baselines(store, side)[0]["forest"][target]
             else:
@@ -116,7 +116,7 @@ def train_ours(store: Store, side: int, seed: int, settings: list[str], folder: 
     return np.concatenate(answers)[:, 0]
 
 
-def train_peer(store: Store, side: int, seed: int, epochs: int, program: str, folder: Path) -> np.ndarray:
+def train_peer(store: Store, side: int, seed: int, epochs: int, program: Path, folder: Path) -> np.ndarray:
     """chemprop's answers, trained on the same sides with its own defaults."""
     folder.mkdir(parents=True)
     names = {TRAIN: "train", VALIDATION: "val", TEST: "test"}

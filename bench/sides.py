@@ -23,7 +23,7 @@ from pipeline.network import Encoder, GraphNetwork, build_network
 from pipeline.split import TRAIN
 from pipeline.store import Store, open_store
 from pipeline.trainconfig import TrainConfig
-from pipeline.training import GraphModule
+from pipeline.training import GraphDataModule, GraphModule
 
 DMPNN = TrainConfig(network="dmpnn", hidden_dim=300, num_layers=3)
 GINE = TrainConfig(network="gine", hidden_dim=128, num_layers=4)
@@ -37,6 +37,13 @@ def build_ours(store: Store, config: TrainConfig) -> GraphModule:
 def train_loader(store: Store) -> BatchLoader:
     """At most 1024 molecules an epoch, so that the slowest side takes seconds."""
     return BatchLoader(store, store.indices(TRAIN)[:1024], batch_size=64, shuffle=True, seed=0)
+
+
+class Sample(GraphDataModule):
+    """The product's, with the molecules of `train_loader`."""
+
+    def train_dataloader(self) -> BatchLoader:
+        return train_loader(self.store)
 
 
 # --- the same network from PyG's layers -------------------------------------------------------------------------
@@ -139,7 +146,7 @@ def main(which: str, folder: Path) -> None:
     store = open_store(folder)
     config = DMPNN if which == "dmpnn" else GINE
     module: L.LightningModule = build_ours(store, config)
-    loader: object = train_loader(store)
+    loader: object = Sample(store, config, 0)
     if which == "pyg":
         module, loader = PygModule(PygNetwork(module.network), store.schema.targets[0].kind, config), pyg_loader(store)
     facts = {
