@@ -78,8 +78,9 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
         return sums, counts
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
-        for parameter in self.parameters():  # torch's own way around takes 1 % of a small step
-            parameter.grad = None
+        for group in optimizer.param_groups:  # torch's own way around takes 2 % of a small step
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def on_train_batch_start(self, batch: TensorDict, index: int) -> None:
         if index == 0:
