@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 Ints = NDArray[np.int64]
 
@@ -178,7 +179,8 @@ class Step(NamedTuple):
     into_starts: Tensor  # (C',) where those of each begin
     out_of: Tensor  # (M,) the new colours that each message goes to, message by message
     out_of_starts: Tensor  # (K,) where those of each begin
-    every: Tensor  # 0, 1, 2, … as far as C' and K
+    every_pick: Tensor  # 0, 1, …, C' - 1
+    every_i: Tensor  # 0, 1, …, K - 1
 
 
 def refine(edge_index: Tensor, row: Ints, num_rows: int, e_row: Ints, num_e: int) -> Iterator[Step]:
@@ -207,10 +209,10 @@ def refine(edge_index: Tensor, row: Ints, num_rows: int, e_row: Ints, num_e: int
         i, j = row.take(source.take(edges)), of_edge.take(edges)
         all_before, row = np.arange(num_rows), number.take(nodes.of)
         num_rows = len(pick)
-        kinds = np.arange(max(len(i), num_rows))
         yield Step(
             *to_tensors(row, pick, pick.searchsorted(all_before), i, i.searchsorted(all_before), j),
-            *to_tensors(messages.of, starts, owner.take(messages.order), messages.starts, kinds),
+            *to_tensors(messages.of, starts, owner.take(messages.order), messages.starts),
+            *to_tensors(np.arange(num_rows), np.arange(len(i))),
         )
 
 
@@ -276,8 +278,8 @@ class GineLayers(torch.autograd.Function):
             n, mean, rstd = torch.native_layer_norm(h, h.shape[1:], gain, shift, 1e-5)
             message = n.index_select(0, step.i).add_(e.index_select(0, step.j)).relu_()
             z = _sum_bags(message, step.into, step.into_starts).addcmul_(n.index_select(0, step.pick), 1 + eps)
-            a = torch.addmm(b_1, z, w_1.t()).relu_()
-            o = torch.addmm(b_2, a, w_2.t()).relu_()
+            a = F.linear(z, w_1, b_1).relu_()
+            o = F.linear(a, w_2, b_2).relu_()
             kept += [h, mean, rstd, message, n, z, a, o]
             h = h.index_select(0, step.pick).add_(o)
         ctx.save_for_backward(*weights, *kept)
@@ -294,16 +296,15 @@ class GineLayers(torch.autograd.Function):
             gain, shift, eps, w_1, _, w_2, _ = weights[7 * k : 7 * k + 7]
             h, mean, rstd, message, n, z, a, o = kept[8 * k : 8 * k + 8]
             step: Step = ctx.steps[k]
-            each, every = step.every[: len(step.pick)], step.every[: len(step.i)]
             to_o = torch.ops.aten.threshold_backward(to_h, o, 0)
             to_a = _mask_(to_o @ w_2, a)
             to_z = to_a @ w_1
             to_message = _mask_(_sum_bags(to_z, step.out_of, step.out_of_starts), message)
-            to_n = _sum_bags(to_z, each, step.pick_starts)
+            to_n = _sum_bags(to_z, step.every_pick, step.pick_starts)
             to_eps = torch.dot(to_n.view(-1), n.view(-1))
-            to_n.mul_(1 + eps).add_(_sum_bags(to_message, every, step.i_starts))
+            to_n.mul_(1 + eps).add_(_sum_bags(to_message, step.every_i, step.i_starts))
             to_e.index_add_(0, step.j, to_message)
-            skipped = _sum_bags(to_h, each, step.pick_starts)
+            skipped = _sum_bags(to_h, step.every_pick, step.pick_starts)
             to_h, to_gain, to_shift = torch.ops.aten.native_layer_norm_backward(
                 to_n, h, h.shape[1:], mean, rstd, gain, shift, (True, True, True)
             )
