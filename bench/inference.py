@@ -127,8 +127,8 @@ def main() -> None:
         floor = [
             matmul_floor(one, chunks[1024]),
             f"dmpnn, 1 molecule: the products of its weights alone take {1e3 * alone:.0f} µs; what is left of "
-            f"{1e3 * whole:.0f} µs goes to {operators} operators, {1e3 * (whole - alone) / operators:.1f} µs each, most of "
-            "which look at a dozen numbers.",
+            f"{1e3 * whole:.0f} µs goes to {operators} operators, {1e3 * (whole - alone) / operators:.1f} µs each, "
+            "most of them on a dozen numbers.",
         ]
     if quick:
         return
