@@ -5,8 +5,10 @@ A step is finished when its last write, the tag `graphline.complete`, is there; 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -122,6 +124,7 @@ def start_step(step: str, *, name: str | None = None) -> Iterator[StepRun]:
                 tidy_up(run)
                 yield run
         except KeyboardInterrupt:
+            _close_cursors()
             mlflow.end_run("KILLED")
             raise
         except BaseException as error:
@@ -130,6 +133,14 @@ def start_step(step: str, *, name: str | None = None) -> Iterator[StepRun]:
             raise
         finally:
             run.release()
+
+
+def _close_cursors() -> None:
+    """End queries that were cut off: while a traceback holds their cursors, an SQLite file cannot be written."""
+    for each in gc.get_objects():
+        if type(each) is sqlite3.Cursor:
+            with suppress(sqlite3.Error):  # another thread's
+                each.close()
 
 
 def open_database() -> None:

@@ -196,6 +196,21 @@ class TestRuns:
         with pytest.raises(RegistryError, match="never finished"):
             find_run(step.run_id, "train")
 
+    def test_stopped_while_it_reads_the_database_it_is_killed(self, monkeypatch):
+        """The query that was cut off must not keep the file locked."""
+
+        def stop(*arguments, **options):
+            raise KeyboardInterrupt
+
+        def read():
+            with monkeypatch.context() as patch:
+                patch.setattr("sqlalchemy.orm.loading._instance_processor", stop)
+                MlflowClient().search_runs(["0"])
+
+        with pytest.raises(KeyboardInterrupt), start_step("train") as step:
+            read()
+        assert MlflowClient().get_run(step.run_id).info.status == "KILLED"
+
     def test_only_a_finished_run_of_the_step_is_found(self):
         with start_step("prepare") as step:
             with pytest.raises(RegistryError, match=f"run {step.run_id} of step 'prepare' never finished"):
