@@ -1,8 +1,9 @@
 """A plugin of MLflow: of several processes that open a new database at once, one makes its tables, the others wait.
 
 MLflow's own store makes them without a lock: of two first `mlflow run` one would end with "duplicate column", before
-any step of ours starts. `make run` installs this module alone into its environment, where MLflow finds it by the entry
-point `mlflow.tracking_store` (pyproject.toml).
+any step of ours starts. And it makes them one by one: an SQLite file whose first `mlflow run` was killed could never be
+opened again. `make run` installs this module alone into its environment, where MLflow finds it by the entry point
+`mlflow.tracking_store` (pyproject.toml).
 """
 
 from __future__ import annotations
@@ -22,24 +23,43 @@ def open_store(store_uri: str, artifact_uri: str | None) -> Any:
 
     Of a server that runs in this environment a read replica (`--read-replica-backend-store-uri`) is not used.
     """
+    from filelock import FileLock
     from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
 
-    with _lock(store_uri):
+    file = _find_file(store_uri)
+    with FileLock(f"{file}.tables.lock" if file else _lock_of(store_uri)):
+        if file:
+            _make_tables(file)
         return _get_sqlalchemy_store(store_uri, artifact_uri)
 
 
-def _lock(store_uri: str) -> contextlib.AbstractContextManager[object]:
-    """Beside an SQLite file, so that whoever can write the one sees the other; else among temporary files."""
-    from filelock import FileLock
+def _find_file(store_uri: str) -> Path | None:
+    """The file of an SQLite database, where a lock and new tables may stand beside it."""
+    name = store_uri.removeprefix(_SQLITE)
+    if name in (store_uri, "", ":memory:") or "?" in name:
+        return None
+    path = Path(name)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path if os.access(path.parent, os.W_OK) else None
 
-    if store_uri.startswith(_SQLITE):
-        file = store_uri.removeprefix(_SQLITE)
-        path = Path(f"{file}.tables.lock")
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        if file in ("", ":memory:") or not os.access(path.parent, os.W_OK):  # nor can SQLite make tables there
-            return contextlib.nullcontext()
-    else:
-        name = hashlib.sha256(store_uri.encode()).hexdigest()[:16]
-        path = Path(tempfile.gettempdir()) / f"graphline-{os.getuid()}-{name}.lock"
-    return FileLock(path)
+
+def _lock_of(store_uri: str) -> Path:
+    """A lock of any other database, among temporary files."""
+    name = hashlib.sha256(store_uri.encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"graphline-{os.getuid()}-{name}.lock"
+
+
+def _make_tables(file: Path) -> None:
+    """Make a new SQLite file whole, or not at all."""
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+    if file.exists() and file.stat().st_size:
+        return
+    new = Path(f"{file}.new")
+    for left in (new, Path(f"{new}-journal")):  # by a process that was killed
+        left.unlink(missing_ok=True)
+    engine = create_sqlalchemy_engine(f"{_SQLITE}{new}")
+    _initialize_tables(engine)
+    engine.dispose()
+    new.replace(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from contextlib import contextmanager
 
 import mlflow
@@ -10,6 +11,7 @@ import pytest
 from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
 
 from plugin.graphline_plugin import open_store
+from tests.conftest import ROOT
 from tests.servers import postgres
 from tests.test_end_to_end import Project
 
@@ -47,7 +49,7 @@ def test_first_use_by_several_mlflow_runs_at_once(tmp_path, database):
 
 
 def test_the_store_is_mlflows_own(tmp_path, monkeypatch):
-    """MLflow finds the plugin, so `make` installed it, and nothing but the lock is new."""
+    """MLflow finds the plugin, so `make` installed it, and it adds nothing but a lock."""
     monkeypatch.chdir(tmp_path)
     uri = f"sqlite:///{tmp_path / 'a.db'}"
     made = mlflow.MlflowClient(uri)._tracking_client.store
@@ -55,7 +57,26 @@ def test_the_store_is_mlflows_own(tmp_path, monkeypatch):
     assert (tmp_path / "a.db.tables.lock").is_file()
 
 
-def test_a_database_in_memory_has_no_lock(tmp_path, monkeypatch):
+def test_a_database_in_memory_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert open_store("sqlite:///:memory:", None).search_experiments()
-    assert not list(tmp_path.glob("*.lock"))
+    assert not list(tmp_path.iterdir())
+
+
+KILLED = """
+import os, sys
+from alembic.ddl.impl import DefaultImpl
+from plugin.graphline_plugin import open_store
+
+DefaultImpl.drop_table = lambda *arguments, **options: os._exit(9)  # between a new table and the old one's end
+open_store(sys.argv[1], None)
+"""
+
+
+def test_a_first_use_that_was_killed_leaves_no_half_of_the_tables(tmp_path):
+    """MLflow alone ends for ever with "table _alembic_tmp_… already exists"."""
+    uri = f"sqlite:///{tmp_path / 'a.db'}"
+    assert subprocess.run([sys.executable, "-c", KILLED, uri], cwd=ROOT, capture_output=True).returncode == 9
+    assert not (tmp_path / "a.db").exists()
+    assert open_store(uri, None).search_experiments()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.db", "a.db.tables.lock"]
