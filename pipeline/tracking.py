@@ -115,10 +115,9 @@ def start_step(step: str, *, name: str | None = None) -> Iterator[StepRun]:
     """
     check_server()
     open_database()
-    with _start_run(step) as active:
+    # The tags come with the run: one that is killed between two writes would say RUNNING for ever.
+    with _start_run(f"{step} {name}" if name else step, {STEP: step, PROCESS: process_tag()}) as active:
         run = StepRun(step, active)
-        tags = {STEP: step, PROCESS: process_tag(), "mlflow.runName": f"{step} {name}" if name else step}
-        run.set_tags(tags)
         try:
             with scratch():
                 tidy_up(run)
@@ -173,9 +172,9 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def _start_run(step: str) -> mlflow.ActiveRun:
+def _start_run(name: str, tags: dict[str, str]) -> mlflow.ActiveRun:
     try:
-        return mlflow.start_run(run_name=None if os.environ.get("MLFLOW_RUN_ID") else step)
+        return mlflow.start_run(run_name=name, tags=tags)
     except MlflowException as error:
         if error.error_code != "PERMISSION_DENIED":
             raise

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 
 from pipeline import bundle
 from pipeline.errors import RegistryError
+from pipeline.orphans import PROCESS, process_tag
 from pipeline.tracking import (
     COMPLETE,
     EDITED,
@@ -177,6 +178,20 @@ class TestRuns:
             assert mlflow.active_run().info.run_id == step.run_id
         assert mlflow.active_run() is None
         assert MlflowClient().get_run(step.run_id).info.run_name == "prepare"
+
+    def test_a_run_names_its_process_as_it_appears(self, monkeypatch):
+        """Else one that is killed before it has a tag would say RUNNING for ever."""
+        made = []
+
+        def create_run(client, *arguments, **options):
+            made.append(options["tags"])
+            return create(client, *arguments, **options)
+
+        create = MlflowClient.create_run
+        monkeypatch.setattr(MlflowClient, "create_run", create_run)
+        with start_step("prepare"):
+            pass
+        assert [tags[PROCESS] for tags in made] == [process_tag()]
 
     @pytest.mark.parametrize(
         ("error", "status"),
