@@ -136,3 +136,34 @@ def test_checking_all_parameters_imports_no_torch_and_no_mlflow():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+SECOND_SIGNAL = """
+import importlib, sys
+from steps.cli import command
+
+for moment in range(40):
+    importlib.reload(command)
+    seen = stops = 0
+
+    def trace(frame, event, argument):
+        global seen
+        seen += 1
+        if seen == moment:
+            command._stop(15, frame)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        command._stop(2, None)
+    except KeyboardInterrupt:
+        stops += 1
+    finally:
+        sys.settrace(None)
+    assert stops == 1, (moment, stops)
+"""
+
+
+def test_a_second_signal_at_any_moment_of_the_first_stops_once_and_does_not_hang():
+    """Ctrl-C reaches a step from the terminal and again from `mlflow run`, which ends it."""
+    subprocess.run([sys.executable, "-c", SECOND_SIGNAL], cwd=ROOT, check=True, timeout=60)

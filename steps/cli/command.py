@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import re
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -64,13 +64,12 @@ def _refusal(text: str) -> str:
     )
 
 
-_stopped = threading.Event()
+_stops = itertools.count()  # not an Event: the second signal may cut off the first one's handler within its lock
 
 
 def _stop(number: int, frame: Any) -> None:
     """Stop at Ctrl-C, and alike when told to terminate; once: `mlflow run` passes on what the terminal has sent."""
-    if not _stopped.is_set():
-        _stopped.set()
+    if next(_stops) == 0:
         raise KeyboardInterrupt
 
 
