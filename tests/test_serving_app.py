@@ -309,11 +309,11 @@ def test_sigterm_drains_and_exits_0(bundle, tmp_path):
 def test_a_bundle_with_other_bytes_is_refused(bundle, tmp_path, harm, reason):
     folder = shutil.copytree(bundle, tmp_path / "bundle")
     harm(folder)
-    refuses(["--bundle", str(folder)], reason)
+    assert reason in refusal(["--bundle", str(folder)])
 
 
-def refuses(options, reason, **env):
-    """One line, exit code 2."""
+def refusal(options, **env):
+    """The one line with which it ends, exit code 2."""
     done = subprocess.run(
         [sys.executable, "-m", "serving.app", "--port", "0", *options],
         cwd=ROOT, env=environment(**env), capture_output=True, text=True, timeout=300,
@@ -322,7 +322,7 @@ def refuses(options, reason, **env):
     assert done.returncode == 2, done.stderr
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("error: ")
-    assert reason in lines[0]
+    return lines[0]
 
 
 def test_a_bundle_that_answers_otherwise_than_recorded_is_refused(bundle, tmp_path):
@@ -332,13 +332,14 @@ def test_a_bundle_that_answers_otherwise_than_recorded_is_refused(bundle, tmp_pa
     record = folder / "example_answers.json"
     record.write_text(record.read_text().replace("8.0", "8.1"))
     write_digests(folder)
-    refuses(["--bundle", str(folder)], "answers its input example differently")
+    assert "answers its input example differently" in refusal(["--bundle", str(folder)])
 
 
 def test_a_taken_port_and_an_unreachable_server_are_one_line(bundle):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        refuses(["--bundle", str(bundle), "--port", str(taken.getsockname()[1])], "cannot listen")
-    refuses(["--model", "models:/none@champion"], "no tracking server", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    refuses(["--model", "runs:/1/model"], "models:/NAME@ALIAS")
+        assert "cannot listen" in refusal(["--bundle", str(bundle), "--port", str(taken.getsockname()[1])])
+    line = refusal(["--model", "models:/none@champion"], MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert "no tracking server" in line
+    assert "models:/NAME@ALIAS" in refusal(["--model", "runs:/1/model"])
