@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipeline.errors import ExportError
 from pipeline.graph import Graph, GraphBatch, collate
 from pipeline.machine import graphline_version
 from pipeline.network import GraphNetwork
+from pipeline.onnxforms import SMALL_EDGES, Form, exported_form
 from pipeline.schema import Column, Schema
 
 OPSET = 20
@@ -42,7 +43,8 @@ def export_onnx(networks: Sequence[GraphNetwork], schema: Schema, path: str | Pa
     """Write the ensemble of the networks, its inverse transforms and probabilities included, as one ONNX file.
 
     The inputs are the fields of a `GraphBatch`; the outputs are `prediction` (G, O) in original units, and `std`
-    (G, O) when there are several networks. The file's metadata holds the schema, the featurizer version, names and
+    (G, O) when there are several networks. Of molecules it holds the networks in two forms (`pipeline.onnxforms`), and
+    answers one small molecule in the small one. The file's metadata holds the schema, the featurizer version, names and
     units of the targets, and the version of graphline.
 
     Args:
@@ -53,7 +55,12 @@ def export_onnx(networks: Sequence[GraphNetwork], schema: Schema, path: str | Pa
         ExportError: if the exporter cannot express the network, or writes an operator that answers wrongly when
             several threads share it.
     """
-    model = build_program(Ensemble(networks, schema), schema).model_proto
+    ensemble = Ensemble(networks, schema)
+    if has_two_forms(schema):
+        small, large = (build_program(ensemble, schema, form).model_proto for form in ("small", "large"))
+        model = _choose(small, large)
+    else:
+        model = build_program(ensemble, schema).model_proto
     _drop_local_paths(model)
     refuse_races(model)
     for key, value in (describe(schema) | metadata).items():
@@ -65,21 +72,31 @@ def export_onnx(networks: Sequence[GraphNetwork], schema: Schema, path: str | Pa
     Path(path).write_bytes(model.SerializeToString())
 
 
-def build_program(ensemble: nn.Module, schema: Schema) -> torch.onnx.ONNXProgram:
+def has_two_forms(schema: Schema) -> bool:
+    """Molecules have. Nodes of other graphs may have many edges, which the large form would add up one by one."""
+    return schema.data_kind == "molecule"
+
+
+def build_program(ensemble: nn.Module, schema: Schema, form: Form = "only") -> torch.onnx.ONNXProgram:
     """Export a module with the inputs of a `GraphBatch`, in memory.
+
+    Args:
+        form: of the network; the small one takes one graph.
 
     Raises:
         ExportError: if the exporter cannot express the module.
     """
     rng = np.random.default_rng(0)
     # No two lengths are equal, and none is 0 or 1: the exporter takes equal lengths for one, and 0 and 1 for fixed.
-    sizes = [(5, 6), (7, 9), (4, 3)]
+    sizes = [(7, 9)] if form == "small" else [(5, 6), (7, 9), (4, 3)]
     batch = collate([random_graph(schema, n, m, rng) for n, m in sizes], directed=schema.directed)
     dims = {name: torch.export.Dim(name) for axes in DYNAMIC_AXES.values() for name in axes.values()}
     shapes = {name: {axis: dims[dim] for axis, dim in DYNAMIC_AXES[name].items()} for name in GraphBatch._fields}
+    if form == "small":
+        shapes["u"] = {}
     ensemble = ensemble.eval()
     outputs = ["prediction", "std"]
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), _quiet(), exported_form(form):
         answer = ensemble(*tensors(batch))
         try:
             program = torch.onnx.export(
@@ -103,6 +120,81 @@ def build_program(ensemble: nn.Module, schema: Schema) -> torch.onnx.ONNXProgram
     return program
 
 
+def _choose(small: onnx.ModelProto, large: onnx.ModelProto) -> onnx.ModelProto:
+    """A model of both forms, which answers as `pipeline.onnxforms.form_for` says; tensors of both are there once."""
+    shared = _share_tensors(large.graph, small.graph)
+    branches = {
+        name: onnx.helper.make_graph(list(graph.node), name, [], list(graph.output), list(graph.initializer))
+        for name, graph in (("then_branch", small.graph), ("else_branch", large.graph))
+    }
+    limits = {"no_edge": 0, "small_edges": SMALL_EDGES, "one_graph": 1}
+    shared += [onnx.numpy_helper.from_array(np.array([k]), name) for name, k in limits.items()]
+    nodes = [
+        onnx.helper.make_node(kind, given, found, found[0], **options)
+        for kind, given, found, options in (
+            ("Shape", ["edge_index"], ["num_edges"], {"start": 1}),
+            ("Shape", ["u"], ["num_graphs"], {"end": 1}),
+            ("Greater", ["num_edges", "no_edge"], ["has_edges"], {}),
+            ("LessOrEqual", ["num_edges", "small_edges"], ["has_few_edges"], {}),
+            ("Equal", ["num_graphs", "one_graph"], ["is_one"], {}),
+            ("And", ["has_edges", "has_few_edges"], ["has_some_edges"], {}),
+            ("And", ["has_some_edges", "is_one"], ["is_small"], {}),
+            ("If", ["is_small"], [one.name for one in large.graph.output], branches),
+        )
+    ]
+    return _with_graph(large, nodes, shared)
+
+
+def form_of(model: onnx.ModelProto, form: Form) -> onnx.ModelProto:
+    """One of the two forms of a model of `export_onnx`, as a model of its own; a model in its only form as it is."""
+    branch = {"only": None, "small": "then_branch", "large": "else_branch"}[form]
+    if branch is None:
+        return model
+    graph = next(one.g for one in model.graph.node[-1].attribute if one.name == branch)
+    return _with_graph(model, graph.node, [*model.graph.initializer, *graph.initializer])
+
+
+def _with_graph(
+    model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], initializers: Iterable[onnx.TensorProto]
+) -> onnx.ModelProto:
+    """A copy of a model that computes its outputs from its inputs in another way."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for field in ("node", "initializer", "value_info"):
+        copy.graph.ClearField(field)
+    copy.graph.node.extend(nodes)
+    copy.graph.initializer.extend(initializers)
+    return copy
+
+
+def _share_tensors(*graphs: onnx.GraphProto) -> list[onnx.TensorProto]:
+    """Take the initializers that every graph has, under whatever name, out of them."""
+    held = [{_content(one): one.name for one in graph.initializer} for graph in graphs]
+    names = {content: f"shared.{name}" for content, name in held[0].items() if all(content in one for one in held)}
+    shared = {}
+    for graph in graphs:
+        renamed, own = {}, []
+        for one in graph.initializer:
+            name = names.get(_content(one))
+            if name is None:
+                own.append(one)
+                continue
+            renamed[one.name] = one.name = name
+            shared[name] = one
+        for node in graph.node:
+            node.input[:] = [renamed.get(name, name) for name in node.input]
+        del graph.initializer[:]
+        graph.initializer.extend(own)
+    return list(shared.values())
+
+
+def _content(tensor: onnx.TensorProto) -> bytes:
+    nameless = onnx.TensorProto()
+    nameless.CopyFrom(tensor)
+    nameless.ClearField("name")
+    return nameless.SerializeToString()  # type: ignore[no-any-return]
+
+
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """How the exporter writes operations for which it has several ONNX operators, or none (`pipeline.onnxforms`)."""
     from onnxscript import opset20 as op
@@ -110,6 +202,9 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     return {
         torch.ops.aten.index_select.default: lambda h, dim, index: op.Gather(h, index, axis=dim),
         torch.ops.aten.take.default: lambda h, index: op.Gather(h if len(h.shape) == 1 else op.Reshape(h, [-1]), index),
+        torch.ops.graphline.members.default: lambda index, size: op.OneHot(
+            index, size, op.Constant(value_floats=[0.0, 1.0]), axis=0
+        ),
         torch.ops.graphline.distinct.default: lambda keys: op.Unique(keys)[1:3],
         torch.ops.graphline.ascend.default: lambda index: op.TopK(index, op.Shape(index), largest=0),
         torch.ops.graphline.positions.default: lambda mask: op.Squeeze(op.NonZero(mask), [0]),

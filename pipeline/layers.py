@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.colors import GineLayers, Neighbors, add_relu, group_equal, group_pairs, names, refine, to_tensors
-from pipeline.onnxforms import EDGE_SLOTS, Slots, add_last, add_zeros, find_slots, sum_slots
+from pipeline.onnxforms import EDGE_SLOTS, Slots, add_last, add_zeros, exports, find_slots, members, sum_slots
 from pipeline.scatter import count_to, mean_to, softmax_to, sum_to
 
 EDGE_BLIND = frozenset({"gin", "gcn", "sage"})
@@ -101,6 +101,8 @@ class DMPNN(nn.Module):
         e_row: Tensor | None = None,
     ) -> Tensor:
         """As every layer; with `x_row` (N,) and `e_row` (E,), `x` and `e` hold only the distinct vectors."""
+        if exports("small"):
+            return self._small(take_rows(x, x_row), edge_index, take_rows(e, e_row), rev_edge_index)
         if x_row is None or e_row is None:
             return self._every_edge(x, edge_index, e, rev_edge_index)
         if torch.compiler.is_exporting():
@@ -133,6 +135,20 @@ class DMPNN(nn.Module):
         m = sum_slots(h, turns[len(self.w_m) % 2][2])[:num_nodes]
         from_x, from_m = self.w_o.weight.chunk(2, dim=1)
         return F.relu(torch.addmm(F.linear(x, from_x, self.w_o.bias).index_select(0, x_row), m, from_m.T))
+
+    def _small(self, x: Tensor, edge_index: Tensor, e: Tensor, rev_edge_index: Tensor) -> Tensor:
+        """As `_exported`, with products instead of slots; `n` has the other sign."""
+        target = edge_index[1]
+        source = target.index_select(0, rev_edge_index)  # two operators less than edge_index[0]
+        into = members(target, x.shape[0])  # (N, E)
+        into_source = into.index_select(0, source)  # (E, E)
+        h_0 = self.w_i(x).index_select(0, source) + e
+        h = F.relu(h_0)
+        for w_m in self.w_m.parameters():
+            n = torch.addmm(h.index_select(0, rev_edge_index), into_source, h, alpha=-1)
+            h = F.relu(torch.addmm(h_0, n, w_m.T, alpha=-1))
+        from_x, from_m = self.w_o.weight.chunk(2, dim=1)
+        return F.relu(torch.addmm(F.linear(x, from_x, self.w_o.bias), into @ h, from_m.T))
 
     def _every_edge(self, x: Tensor, edge_index: Tensor, e: Tensor, rev_edge_index: Tensor) -> Tensor:
         h_0 = self.w_i(x).index_select(0, edge_index[0]) + e  # (E, H)

@@ -26,7 +26,7 @@ from pipeline.errors import ConfigError, TrainingError
 from pipeline.forest import Forest
 from pipeline.graph import GraphBatch
 from pipeline.layers import DMPNN, EDGE_BLIND, Stack, take_rows
-from pipeline.onnxforms import can_key, embed_distinct
+from pipeline.onnxforms import can_key, embed, embed_distinct, exports, few_kinds
 from pipeline.readouts import READOUTS
 from pipeline.schema import Column, Schema
 from pipeline.trainconfig import NetworkConfig
@@ -74,7 +74,7 @@ class Encoder(nn.Module):
         self.linear = nn.Linear(width, hidden_dim, bias=False) if width else None
         self.bias = nn.Parameter(torch.zeros(hidden_dim))
 
-    def forward(self, codes: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, codes: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor | None]:
         """Encode each distinct row once.
 
         Args:
@@ -83,11 +83,16 @@ class Encoder(nn.Module):
 
         Returns:
             (C, H) vectors of the distinct rows, and (N,) the one of each row. On a GPU, which multiplies faster than
-            it sorts, all N vectors in order; in an export also where there are numbers.
+            it sorts, all N vectors in order; in an export also where there are numbers. In the small form all N
+            vectors, and None.
         """
+        if exports("small"):
+            if self.table is not None and self.linear is None and few_kinds(self.rows):
+                h, row = embed_distinct(codes, self.table, self.bias, self.rows)
+                return h.index_select(0, row), None
+            return self._encode(codes, numbers), None
         if torch.compiler.is_exporting() and self.table is not None and self.linear is None and can_key(self.rows):
-            h, row = embed_distinct(codes, self.table, self.rows)
-            return h + self.bias, row
+            return embed_distinct(codes, self.table, self.bias, self.rows)
         if torch.compiler.is_exporting() or codes.device.type != "cpu":
             return self._encode(codes, numbers), torch.arange(codes.shape[0], device=codes.device)
         rows = group_rows(codes, numbers)
@@ -97,8 +102,10 @@ class Encoder(nn.Module):
     def _encode(self, codes: Tensor, numbers: Tensor) -> Tensor:
         if self.table is None:
             h = self.bias.expand(codes.shape[0], -1)
-        elif torch.compiler.is_exporting() or len(self.table) > _MULTI_HOT_CODES:
-            h = self.bias + self._embed(codes, self.table)
+        elif torch.compiler.is_exporting():
+            h = embed(codes, self.table, self.bias, self.rows)
+        elif len(self.table) > _MULTI_HOT_CODES:
+            h = self.bias + F.embedding_bag(self._rows(codes), self.table, mode="sum")
         else:
             rows = self._rows(codes)
             multi_hot = self.table.new_zeros(len(rows), len(self.table)).scatter_(1, rows, 1.0)
@@ -106,14 +113,6 @@ class Encoder(nn.Module):
         if self.linear is not None:
             h = h + self.linear(self.numbers(numbers))
         return h
-
-    def _embed(self, codes: Tensor, table: Tensor) -> Tensor:
-        rows = self._rows(codes)
-        return (
-            F.embedding(rows, table).sum(dim=1)
-            if torch.compiler.is_exporting()
-            else F.embedding_bag(rows, table, mode="sum")
-        )
 
     def _rows(self, codes: Tensor) -> Tensor:
         """The row of the table of each code.  # (N, F)"""
@@ -161,7 +160,14 @@ class OwnNetwork(nn.Module):
         self.class_path = class_path
 
     def forward(
-        self, x: Tensor, x_row: Tensor, edge_index: Tensor, e: Tensor, e_row: Tensor, batch: Tensor, u: Tensor
+        self,
+        x: Tensor,
+        x_row: Tensor | None,
+        edge_index: Tensor,
+        e: Tensor,
+        e_row: Tensor | None,
+        batch: Tensor,
+        u: Tensor,
     ) -> Tensor:
         x, e = take_rows(x, x_row), take_rows(e, e_row)
         graph = self.own(x, edge_index, e, batch, u.shape[0])

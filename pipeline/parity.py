@@ -22,9 +22,10 @@ from torch import fx, nn
 
 from pipeline.ensemble import Ensemble
 from pipeline.errors import ExportError
-from pipeline.export import build_program, random_graph, tensors
+from pipeline.export import build_program, form_of, has_two_forms, random_graph, tensors
 from pipeline.graph import Graph, GraphBatch, collate
 from pipeline.network import GraphNetwork
+from pipeline.onnxforms import form_for
 from pipeline.schema import Schema
 
 TOLERANCE = 1e-5
@@ -163,6 +164,10 @@ def cases(graphs: Sequence[Graph], schema: Schema, seed: int = 0) -> Iterator[tu
     many = [graphs[i % len(graphs)] for i in range(BATCH_SIZES[-1])]  # a race shows in large sums
     yield "many graphs with shuffled edges", [_shuffle_edges(one, schema.directed, rng) for one in many]
     yield "hubs", [_star(schema, n, rng) for n in (17, 40, 24)]
+    few = random_graph(schema, 24, 25, rng)  # more nodes than one sum of a readout takes at once
+    for case, small in (("", few), (" with shuffled edges", _shuffle_edges(few, schema.directed, rng)),
+                        (" and negative maxima", _equal_nodes(few)), (", a hub", _star(schema, 17, rng))):  # fmt: skip
+        yield f"one small graph{case}", [small]
     yield "one node", [single]
     yield "no edges at all", [random_graph(schema, n, 0, rng) for n in (3, 1, 5)]
     yield "empty graph in the middle", [*some[:5], empty, *some[5:10]]
@@ -184,12 +189,13 @@ def find_operator(ensemble: nn.Module, path: Path, schema: Schema, batch: GraphB
         type and name of the first operator with another value (after `or`: those without a counterpart in torch that
         feed it), or None if no value parts or the file cannot be run like this.
     """
-    model = onnx.load_model_from_string(path.read_bytes())
+    form = form_for(batch.num_graphs, batch.edge_index.shape[1]) if has_two_forms(schema) else "only"
+    model = form_of(onnx.load_model_from_string(path.read_bytes()), form)
     named = {name: node for node in model.graph.node for name in node.output if name}
     finals = {one.name for one in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in named if name not in finals)
     try:
-        expected = _run_fx(ensemble, schema, batch)
+        expected = _run_fx(build_program(ensemble, schema, form), batch)
         found = _run_onnx(_session(model.SerializeToString(), 1), batch)
     except Exception:  # a graph that cannot be opened up is still reported, by its batch
         return None
@@ -240,10 +246,9 @@ class _Recorder(fx.Interpreter):
         return value
 
 
-def _run_fx(ensemble: nn.Module, schema: Schema, batch: GraphBatch) -> dict[str, NDArray[np.generic]]:
-    program = build_program(ensemble, schema).exported_program
-    assert program is not None
-    module = program.module(check_guards=False)
+def _run_fx(program: torch.onnx.ONNXProgram, batch: GraphBatch) -> dict[str, NDArray[np.generic]]:
+    assert program.exported_program is not None
+    module = program.exported_program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
     recorder = _Recorder(module)
     with torch.no_grad():

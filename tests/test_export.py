@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -9,10 +10,10 @@ from torch import nn
 from pipeline import export, parity
 from pipeline.ensemble import Ensemble
 from pipeline.errors import ExportError
-from pipeline.export import DYNAMIC_AXES, build_program, export_onnx, random_graph, refuse_races
+from pipeline.export import DYNAMIC_AXES, build_program, export_onnx, form_of, random_graph, refuse_races
 from pipeline.graph import GraphBatch, collate
 from pipeline.network import build_network
-from pipeline.onnxforms import NODE_SLOTS
+from pipeline.onnxforms import EDGE_SLOTS, NODE_SLOTS, SMALL_EDGES, form_for
 from pipeline.parity import BATCH_SIZES, ParityReport, ParityRow, cases, check_parity
 from pipeline.scatter import max_to
 from pipeline.schema import Column, Schema, Target
@@ -21,7 +22,7 @@ from serving.session import Session
 
 SCHEMA = Schema(
     name="toy",
-    data_kind="graph",
+    data_kind="molecule",
     targets=(
         Target("size", "regression", unit="m"),
         Target("potency", "regression", unit="nM", transform="p"),
@@ -32,6 +33,8 @@ SCHEMA = Schema(
     edge_columns=(Column("order", "categorical", ("1", "2")),),
     graph_columns=(Column("temperature", "numeric"),),
 )
+GRAPHS = dataclasses.replace(SCHEMA, data_kind="graph")
+FORMS = ("small", "large")
 STATISTICS = {
     "x_float": {"mean": [0.5], "std": [2.0]},
     "edge_float": {"mean": [], "std": []},
@@ -53,24 +56,35 @@ def some_graphs(count=20, schema=SCHEMA):
 
 
 class Exported:
-    """Two small networks, their ONNX file, and the torch graph behind it: exporting takes seconds."""
+    """Two small networks, their ONNX file, and the torch graphs behind it: exporting takes seconds."""
 
     def __init__(self, folder, monkeypatch):
-        programs = []
-        monkeypatch.setattr(
-            export, "build_program", lambda *given: programs.append(build_program(*given)) or programs[0]
-        )
+        self.programs = {}
+        monkeypatch.setattr(export, "build_program", self._build)
         self.networks = networks(2)
         self.path = folder / "model.onnx"
         export_onnx(self.networks, SCHEMA, self.path, {"run": "17"})
-        self.program = programs[0]
 
-    def sabotage(self, folder, harm):
-        """A copy of the file after `harm(model)`."""
+    def _build(self, ensemble, schema, form):
+        self.programs[form] = build_program(ensemble, schema, form)
+        return self.programs[form]
+
+    def sabotage(self, folder, harm, forms=FORMS):
+        """A copy of the file after `harm(model, graph)` of the graph of each form."""
         model = onnx.load(self.path)
-        harm(model)
+        for form in forms:
+            harm(model, graph_of(model, form))
         onnx.save(model, folder / "sabotaged.onnx")
         return folder / "sabotaged.onnx"
+
+
+def graph_of(model, form):
+    """The graph of a form inside a model."""
+    if form == "only":
+        return model.graph
+    choice = next(node for node in model.graph.node if node.op_type == "If")
+    branch = {"small": "then_branch", "large": "else_branch"}[form]
+    return next(one.g for one in choice.attribute if one.name == branch)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +97,7 @@ def exported(tmp_path_factory):
 @pytest.fixture
 def no_second_export(exported, monkeypatch):
     monkeypatch.setattr(parity, "BATCH_SIZES", (1, 7, 32))
-    monkeypatch.setattr(parity, "build_program", lambda *_: exported.program)
+    monkeypatch.setattr(parity, "build_program", lambda ensemble, schema, form: exported.programs[form])
 
 
 def test_the_file_says_what_it_is(exported):
@@ -106,6 +120,68 @@ def test_inputs_outputs_and_free_axes(exported):
     assert tuple(axes) == GraphBatch._fields
     assert axes == DYNAMIC_AXES
     assert [one.name for one in model.graph.output] == ["prediction", "std"]
+
+
+def all_sizes():
+    """Graphs without loops, of up to `SMALL_EDGES` edges and a few more, among them hubs and nodes without an edge."""
+    rng = np.random.default_rng(0)
+    sizes = [(n, m) for n in (2, 5, 13, NODE_SLOTS + 1, 40) for m in (0, 1, n, SMALL_EDGES // 2, SMALL_EDGES // 2 + 1)]
+    graphs = [random_graph(SCHEMA, n, m, rng) for n, m in sizes]
+    for graph in graphs:
+        source, target = graph.edge_index
+        target[source == target] = (source[source == target] + 1) % graph.num_nodes
+        graph.edge_index[:, 1::2] = graph.edge_index[::-1, ::2]
+    return graphs
+
+
+def same_bits(session, graphs):
+    """Each graph alone, in the small form where it is small, and all of them together."""
+    together = session.run(collate(graphs))["prediction"]
+    alone = np.concatenate([session.run(collate([graph]))["prediction"] for graph in graphs])
+    np.testing.assert_array_equal(alone, together)
+
+
+def test_an_answer_has_the_same_bits_alone_and_in_company(exported):
+    graphs = all_sizes()
+    assert max(np.bincount(graph.edge_index[1]).max(initial=0) for graph in graphs) > EDGE_SLOTS
+    same_bits(Session(exported.path), graphs)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_one_small_graph_is_answered_in_the_small_form(exported, tmp_path, form):
+    def spoil(model, graph):
+        [node for node in graph.node if node.op_type == "Relu"][-1].op_type = "Identity"
+
+    spoilt = Session(exported.sabotage(tmp_path, spoil, [form]))
+    rng = np.random.default_rng(0)
+    for sizes, answers_in in (
+        ([SMALL_EDGES // 2], "small"),
+        ([SMALL_EDGES // 2 + 1], "large"),
+        ([4, 4], "large"),
+        ([0], "large"),
+    ):
+        batch = collate([random_graph(SCHEMA, 9, num_bonds, rng) for num_bonds in sizes])
+        found, expected = (session.run(batch)["prediction"] for session in (spoilt, Session(exported.path)))
+        assert np.array_equal(found, expected) == (form != answers_in)
+        assert form_for(len(sizes), batch.edge_index.shape[1]) == answers_in
+
+
+def test_both_forms_share_the_weights(exported):
+    model = onnx.load(exported.path)
+    shared, *own = (
+        sum(len(one.raw_data) for one in graph.initializer)
+        for graph in (model.graph, *(graph_of(model, form) for form in FORMS))
+    )
+    weights = sum(4 * one.numel() for one in Ensemble(exported.networks, SCHEMA).parameters())
+    assert shared > 0.8 * weights
+    assert sum(own) < 0.2 * weights
+
+
+def test_other_graphs_have_one_form(tmp_path):
+    export_onnx(networks(1), GRAPHS, tmp_path / "model.onnx", {})
+    model = onnx.load(tmp_path / "model.onnx")
+    assert not any(node.op_type == "If" for node in model.graph.node)
+    assert form_of(model, "only") is model
 
 
 def test_the_file_holds_no_local_path_and_no_second_file(exported):
@@ -159,43 +235,39 @@ def test_the_cases_are_what_they_say():
         assert np.array_equal(shuffled.edge_attr[::2], shuffled.edge_attr[1::2])
 
 
-def first(model, op_type):
-    return next(node for node in model.graph.node if node.op_type == op_type)
-
-
-def swap_relu(model):
-    node = first(model, "Relu")
+def swap_relu(model, graph):
+    node = next(node for node in graph.node if node.op_type == "Relu")
     node.op_type = "Identity"
     return f"Identity '{node.name}'"
 
 
-def change_weight(model):
+def change_weight(model, graph):
     """Change one number of the weights of a linear map."""
-    weights = {one.name: one for one in model.graph.initializer}
-    node = next(node for node in model.graph.node if node.op_type in ("Gemm", "MatMul") and node.input[1] in weights)
+    weights = {one.name: one for one in (*model.graph.initializer, *graph.initializer)}
+    node = next(node for node in graph.node if node.op_type in ("Gemm", "MatMul") and node.input[1] in weights)
     values = onnx.numpy_helper.to_array(weights[node.input[1]]).copy()
     values[0, 0] += 0.5
-    weights[node.input[1]].CopyFrom(onnx.numpy_helper.from_array(values, node.input[1]))
+    graph.initializer.append(onnx.numpy_helper.from_array(values, "changed"))
+    node.input[1] = "changed"
     return f"{node.op_type} '{node.name}'"
 
 
-def zero_maxima(model):
+def zero_maxima(model, graph):
     """The classic: maxima start at zero, so that negative ones are lost."""
     node = next(
-        node
-        for node in model.graph.node
-        if node.op_type == "ScatterElements" and any(a.s == b"max" for a in node.attribute)
+        node for node in graph.node if node.op_type == "ScatterElements" and any(a.s == b"max" for a in node.attribute)
     )
-    start = next(one for one in model.graph.node if node.input[0] in one.output)
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((), np.float32), "nought"))
+    start = next(one for one in graph.node if node.input[0] in one.output)
+    graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((), np.float32), "nought"))
     start.input[0] = "nought"
     return f"Expand '{start.name}'"
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("harm", [swap_relu, change_weight])
-def test_a_sabotaged_operator_is_named(exported, no_second_export, tmp_path, harm):
+def test_a_sabotaged_operator_is_named(exported, no_second_export, tmp_path, harm, form):
     named = []
-    path = exported.sabotage(tmp_path, lambda model: named.append(harm(model)))
+    path = exported.sabotage(tmp_path, lambda *where: named.append(harm(*where)), [form])
     report = check_parity(exported.networks, path, SCHEMA, some_graphs(), SCALE)
     assert not report.passed
     assert named[0] in str(report.operator)
@@ -210,13 +282,13 @@ def test_a_sabotaged_operator_is_named(exported, no_second_export, tmp_path, har
 def test_a_frozen_batch_size_names_the_batches(exported, no_second_export, tmp_path):
     """Answers right for two graphs only: others fail or differ, and are named."""
 
-    def freeze(model):
-        node = next(node for node in model.graph.node if node.op_type == "Shape" and node.input[0] == "u")
-        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1], np.int64), "frozen"))
-        for other in model.graph.node:
+    def freeze(model, graph):
+        node = next(node for node in graph.node if node.op_type == "Shape" and node.input[0] == "u")
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array([1], np.int64), "frozen"))
+        for other in graph.node:
             other.input[:] = ["frozen" if name == node.output[0] else name for name in other.input]
 
-    path = exported.sabotage(tmp_path, freeze)
+    path = exported.sabotage(tmp_path, freeze, ["large"])
     report = check_parity(exported.networks, path, SCHEMA, some_graphs(), SCALE)
     failed = {row.case for row in report.failed}
     assert "7 graphs" in failed
@@ -286,17 +358,24 @@ def test_index_add_is_refused_with_advice(monkeypatch, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["dmpnn", "gine", "gin", "gcn", "sage", "gatv2"])
 @pytest.mark.parametrize("readout", ["mean", "sum", "max", "attention"])
-def test_every_network_and_readout_passes_the_gate(network, readout, tmp_path):
-    members = networks(1, network=network, readout=readout)
+def test_every_network_and_readout_passes_the_gate_with_equal_bits(network, readout, tmp_path):
+    members = networks(1, network=network, readout=readout, hidden_dim=128)
     export_onnx(members, SCHEMA, tmp_path / "model.onnx", {})
     check_parity(members, tmp_path / "model.onnx", SCHEMA, some_graphs(), SCALE).raise_if_failed()
+    same_bits(Session(tmp_path / "model.onnx"), all_sizes())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["dmpnn", "gine", "gin", "gcn", "sage", "gatv2"])
+def test_every_network_passes_the_gate_in_its_only_form(network, tmp_path):
+    members = networks(1, network=network, readout="attention")
+    export_onnx(members, GRAPHS, tmp_path / "model.onnx", {})
+    check_parity(members, tmp_path / "model.onnx", GRAPHS, some_graphs(), SCALE).raise_if_failed()
 
 
 @pytest.mark.slow
 def test_directed_graphs_and_a_real_bisection(tmp_path):
-    import dataclasses
-
-    schema = dataclasses.replace(SCHEMA, directed=True)
+    schema = dataclasses.replace(GRAPHS, directed=True)
     torch.manual_seed(0)
     members = [build_network(NetworkConfig(network="gine", hidden_dim=8), schema, STATISTICS)]
     path = tmp_path / "model.onnx"
@@ -304,7 +383,7 @@ def test_directed_graphs_and_a_real_bisection(tmp_path):
     graphs = some_graphs(schema=schema)
     check_parity(members, path, schema, graphs, SCALE).raise_if_failed()
     model = onnx.load(path)
-    named = swap_relu(model)
+    named = swap_relu(model, model.graph)
     onnx.save(model, path)
     assert named in str(check_parity(members, path, schema, graphs, SCALE).operator)
 
@@ -327,7 +406,7 @@ def test_lost_negative_maxima_are_found(tmp_path):
     export_onnx(members, SCHEMA, path, {})
     check_parity(members, path, SCHEMA, some_graphs(), SCALE).raise_if_failed()
     model = onnx.load(path)
-    named = zero_maxima(model)
+    named = zero_maxima(model, graph_of(model, "large"))
     onnx.save(model, path)
     report = check_parity(members, path, SCHEMA, some_graphs(), SCALE)
     assert "negative maxima" in {row.case for row in report.failed}

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.onnxforms import can_key, count_rows, embed_distinct, find_slots, sum_chunks
+from pipeline.onnxforms import can_key, count_rows, embed, embed_distinct, find_slots, members, sum_chunks
 
 
 def test_slots_of_a_group_that_needs_two_chunks():
@@ -22,19 +22,21 @@ def test_sums_are_those_of_index_add(index, slots):
     index = index.sort().values
     found = sum_chunks(h, index, 5, slots, ascending=True)[:5]
     assert torch.equal(found, torch.zeros(5, 2).index_add(0, index, h))
+    assert torch.equal(members(index, 5) @ h, found)
     assert torch.equal(count_rows(index, 5), torch.bincount(index, minlength=5))
 
 
 def test_each_distinct_row_is_embedded_once(monkeypatch):
     monkeypatch.setattr("pipeline.onnxforms._FEW_KINDS", 0)
-    table = torch.tensor([[1.0], [2.0], [10.0], [20.0], [40.0]])
+    table, bias = torch.tensor([[1.0], [2.0], [10.0], [20.0], [40.0]]), torch.tensor([100.0])
     rows = [[0, 1], [2, 3, 4]]
     codes = torch.tensor([[1, 2], [0, 0], [1, 2], [9, 1], [1, -5]])  # 9 and -5 are outside: read as 0
-    h, row = embed_distinct(codes, table, rows)
-    assert h.index_select(0, row)[:, 0].tolist() == [42, 11, 42, 21, 12]
+    h, row = embed_distinct(codes, table, bias, rows)
+    assert h.index_select(0, row)[:, 0].tolist() == [142, 111, 142, 121, 112]
     assert len(h) == 4
+    assert torch.equal(embed(codes, table, bias, rows), h.index_select(0, row))
     monkeypatch.undo()
-    every, kind = embed_distinct(codes, table, rows)  # 3 × 4 kinds are few: all of them, whatever comes
+    every, kind = embed_distinct(codes, table, bias, rows)  # 3 × 4 kinds are few: all of them, whatever comes
     assert torch.equal(every.index_select(0, kind), h.index_select(0, row))
     assert len(every) == 12
 
