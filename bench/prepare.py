@@ -38,7 +38,7 @@ def main() -> None:
         same = check_same(table, folder)
         claim, ours_s = against_pyg(table, folder, few, rounds=2 if quick else 4)
         floor_s, profile = take_apart(table, ours_s / few)
-        claims = [claim, two_processes(large, folder, many, rounds=1 if quick else 3)]
+        claims = [claim, two_processes(large, folder, many, rounds=1 if quick else 5)]
     parsing = figure("parsing alone, Chem.MolFromSmiles", [1 / floor_s], "1/s")
     if quick:
         return
