@@ -171,6 +171,8 @@ def test_onnx_answers_as_torch_does(store, trained, tmp_path):
     together = session.run(batch)["prediction"]
     alone = np.concatenate([session.run(batch_of(pack([graph])))["prediction"] for graph in graphs])
     np.testing.assert_array_equal(together, alone)
+    largest = max((buffer for member in networks for buffer in member.forest.buffers()), key=torch.numel).numpy()
+    assert path.read_bytes().count(largest.tobytes()) == 1  # though the network is there in two forms
 
 
 def test_a_damaged_forest_is_named_and_made_again(store, trained, tmp_path):
