@@ -30,7 +30,7 @@ class Session:
         threads: batches of one `run_chunk` that are computed at the same time, each by one thread: 1.9 times the speed
             on two cores, where two threads inside each operator are slower, and no sum depends on their number. Each
             has its own copy of the model, since they would wait for each other's memory (1.8 times); of a network of
-            0.6 MB a copy takes 4 MB. One is right beside other requests.
+            0.6 MB a copy takes 3 MB. One is right beside other requests.
 
     Attributes:
         metadata: what `export_onnx` wrote into the file.
