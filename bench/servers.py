@@ -51,10 +51,14 @@ class Served:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of every process that serves: its own programs first, one computing thread, no telemetry."""
+        """Of every process that serves: its own programs first, one computing thread, no telemetry.
+
+        Compiled code is kept, as Python does by itself: some machines turn that off.
+        """
         path = f"{self.python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
         mlflow = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "__pyfunc_model_path__": str(self.folder)}
-        keep = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        others = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+        keep = {name: value for name, value in os.environ.items() if name not in others}
         first = {"PYTHONPATH": str(self.shadows)} if self.shadows else {}
         return keep | {"PATH": path, "OMP_NUM_THREADS": "1"} | mlflow | first
 
@@ -263,7 +267,7 @@ def running(
         while not answers(port, page):
             assert process.poll() is None, f"{command} ended with {process.returncode}"
             assert time.perf_counter() - start < 120, f"{command} is not ready"
-            time.sleep(0.02)
+            time.sleep(0.005)
         yield Server(process, port, time.perf_counter() - start)
     finally:
         with contextlib.suppress(ProcessLookupError):
