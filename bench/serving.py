@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
-    rounds, seconds = (1, 0.5) if quick else (9, 2.0)
+    rounds, seconds = (1, 0.5) if quick else (9, 4.0)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         ours, peer = build_models(Path(folder))
         empty = build_empty(Path(folder) / "empty", ours.python)
