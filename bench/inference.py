@@ -120,9 +120,8 @@ def main() -> None:
         source = find_source(config, ROOT, Path(folder))
         store = build_store(config, source, Path(folder) / "store", "", lambda rows: rows)
         one, some, many = (some_molecules(store, size) for size in (1, 32, 1024))
-        singles = [
-            pack([unpack(molecules, g)]) for molecules in (some_molecules(store, SINGLES),) for g in range(SINGLES)
-        ]
+        molecules = some_molecules(store, SINGLES)
+        singles = [pack([unpack(molecules, g)]) for g in range(SINGLES)]
         turns = (
             Turn("1 molecule in one batch", singles, True, 40, "4×, aim 6×"),
             Turn("1 molecule", singles, False, 40),
@@ -173,9 +172,7 @@ def some_molecules(store: Store, size: int) -> GraphChunk:
     return pack(graphs[:size])
 
 
-def compare(
-    network: str, session: Session, peer: PygNetwork, turn: Turn, rounds: int
-) -> tuple[Claim, float]:  # fmt: skip
+def compare(network: str, session: Session, peer: PygNetwork, turn: Turn, rounds: int) -> tuple[Claim, float]:
     """Time both, per chunk; returns the largest difference of their answers, too."""
     batches = [batch_of(chunk) for chunk in turn.chunks]
     inputs = [tensors(batch) for batch in batches]

@@ -83,16 +83,14 @@ class Encoder(nn.Module):
 
         Returns:
             (C, H) vectors of the distinct rows, and (N,) the one of each row. On a GPU, which multiplies faster than
-            it sorts, all N vectors in order; in an export also where there are numbers. In the small form all N
-            vectors, and None.
+            it sorts, all N vectors in order; in an export also where there are numbers. In the small form None
+            stands for that order.
         """
-        if exports("small"):
-            if self.table is not None and self.linear is None and few_kinds(self.rows):
-                h, row = embed_distinct(codes, self.table, self.bias, self.rows)
-                return h.index_select(0, row), None
-            return self._encode(codes, numbers), None
-        if torch.compiler.is_exporting() and self.table is not None and self.linear is None and can_key(self.rows):
+        is_worth = few_kinds if exports("small") else can_key
+        if torch.compiler.is_exporting() and self.table is not None and self.linear is None and is_worth(self.rows):
             return embed_distinct(codes, self.table, self.bias, self.rows)
+        if exports("small"):
+            return self._encode(codes, numbers), None
         if torch.compiler.is_exporting() or codes.device.type != "cpu":
             return self._encode(codes, numbers), torch.arange(codes.shape[0], device=codes.device)
         rows = group_rows(codes, numbers)

@@ -124,6 +124,20 @@ def sum_chunks(h: Tensor, index: Tensor, size: int, slots: int, ascending: bool 
     return sum_slots(add_zeros(h), find_slots(add_last(index, size), size + 1, slots, ascending))
 
 
+def sum_members(h: Tensor, index: Tensor, size: int) -> Tensor:
+    """Add up the rows of `h` that share an index, in the small form; arguments as `sum_chunks`.  # (G, H)"""
+    return members(index, size) @ h  # type: ignore[no-any-return]
+
+
+def sum_all(h: Tensor) -> Tensor:
+    """Add up all rows, in the order of `sum_chunks` with `NODE_SLOTS`: first those of each chunk.  # (1, H)"""
+    row = torch.arange(h.shape[0], device=h.device)
+    # Of one column ONNX Runtime adds up the rows in another order.
+    wide = h if h.shape[1] > 1 else h.expand(-1, 2)
+    chunks = sum_members(wide, row // NODE_SLOTS, h.shape[0])
+    return chunks.sum(dim=0, keepdim=True)[:, : h.shape[1]]
+
+
 def add_zeros(h: Tensor) -> Tensor:
     """A last row of zeros for the slots that are empty.  # (K + 1, H)"""
     return torch.cat([h, h.new_zeros((1, h.shape[1]))])
@@ -202,7 +216,7 @@ def embed_distinct(codes: Tensor, table: Tensor, bias: Tensor, rows: Sequence[Se
     of_code, last, offsets = _by_code(table, bias, rows)
     sizes = [len(column) + 1 for column in rows]
     strides = torch.tensor([math.prod(sizes[k + 1 :]) for k in range(len(sizes))])
-    columns = codes.T.clamp(min=0).minimum(last)  # (F, K): three times as fast as (K, F)
+    columns = codes.T.clamp(min=0).minimum(last)
     kind = strides @ columns
     if few_kinds(rows):  # computed when the file is loaded
         columns = torch.cartesian_prod(*map(torch.arange, sizes)).reshape(-1, len(sizes)).T

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline.onnxforms import EDGE_SLOTS, NODE_SLOTS, count_rows, exports, members, sum_chunks
+from pipeline.onnxforms import EDGE_SLOTS, NODE_SLOTS, count_rows, exports, sum_all, sum_chunks, sum_members
 
 
 def sum_to(h: Tensor, index: Tensor, size: int, *, by_graph: bool = False) -> Tensor:
@@ -24,22 +24,11 @@ def sum_to(h: Tensor, index: Tensor, size: int, *, by_graph: bool = False) -> Te
     Returns:
         (size, H). A row that nothing goes to is zero.
     """
-    if exports("small") and by_graph:
-        return _sum_to_one(h)
     if exports("small"):
-        return members(index, size) @ h  # type: ignore[no-any-return]
+        return sum_all(h) if by_graph else sum_members(h, index, size)
     if torch.compiler.is_exporting():
         return sum_chunks(h, index, size, NODE_SLOTS if by_graph else EDGE_SLOTS, ascending=by_graph)[:size]
     return h.new_zeros((size, h.shape[1])).index_add(0, index, h)
-
-
-def _sum_to_one(h: Tensor) -> Tensor:
-    """Add up all rows, in the order of `sum_chunks`: first those of each chunk.  # (1, H)"""
-    row = torch.arange(h.shape[0], device=h.device)
-    # Of one column ONNX Runtime adds up the rows in another order.
-    wide = h if h.shape[1] > 1 else h.expand(-1, 2)
-    chunks: Tensor = members(row // NODE_SLOTS, h.shape[0]) @ wide
-    return chunks.sum(dim=0, keepdim=True)[:, : h.shape[1]]
 
 
 def mean_to(h: Tensor, index: Tensor, size: int, *, by_graph: bool = False) -> Tensor:
