@@ -4,9 +4,13 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from tests.exported import Exported
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -42,3 +46,11 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             mlflow.end_run()
         mlflow.set_tracking_uri(None)
         mlflow.set_registry_uri(None)
+
+
+@pytest.fixture(scope="module")  # exporting takes seconds
+def exported(tmp_path_factory: pytest.TempPathFactory) -> "Exported":
+    from tests.exported import Exported
+
+    with pytest.MonkeyPatch.context() as monkeypatch:  # later exports make a program of their own
+        return Exported(tmp_path_factory.mktemp("export"), monkeypatch)
