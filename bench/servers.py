@@ -17,7 +17,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,28 @@ class Served:
 
 def build_models(folder: Path, epochs: int = 1) -> tuple[Served, Served]:
     """Train the default network for a moment; save it as our bundle and as the peer's pyfunc."""
+    _apart(_save_models, folder, epochs)
+    # The peer's requirements do not bring these two, which uvicorn takes where they are; ours do.
+    shadows = folder / "shadows"
+    shadows.mkdir()
+    for name in ("uvloop", "httptools"):
+        (shadows / f"{name}.py").write_text("raise ImportError\n", encoding="utf-8")
+    return Served(serving_python(), folder / "bundle"), Served(Path(sys.executable), folder / "peer" / "model", shadows)
+
+
+def build_empty(folder: Path) -> Served:
+    """Save the pyfunc that does nothing; it is served as our bundle is."""
+    _apart(_save_empty, folder)
+    return Served(serving_python(), folder / "model")
+
+
+def _apart(save: Callable[..., None], *arguments: object) -> None:
+    """Call in a process of its own: whatever this one had mapped too, a server's PSS would count by half."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as child:
+        child.submit(save, *arguments).result()
+
+
+def _save_models(folder: Path, epochs: int) -> None:
     from pipeline.bundle import build_bundle
     from pipeline.dataset import build_store
     from pipeline.evaluation import build_example
@@ -92,16 +116,10 @@ def build_models(folder: Path, epochs: int = 1) -> tuple[Served, Served]:
     export_onnx(networks, store.schema, folder / "model.onnx", {})
     example = build_example(store, True)
     build_bundle(folder / "bundle", folder / "model.onnx", store.schema, example, {})
-    save_peer(folder / "peer", networks[0], store.schema, settings.num_layers, example)
-    # The peer's requirements do not bring these two, which uvicorn takes where they are; ours do.
-    shadows = folder / "shadows"
-    shadows.mkdir()
-    for name in ("uvloop", "httptools"):
-        (shadows / f"{name}.py").write_text("raise ImportError\n", encoding="utf-8")
-    return Served(serving_python(), folder / "bundle"), Served(Path(sys.executable), folder / "peer" / "model", shadows)
+    _save_peer(folder / "peer", networks[0], store.schema, settings.num_layers, example)
 
 
-def save_peer(folder: Path, network: Any, schema: Any, num_layers: int, example: Any) -> None:
+def _save_peer(folder: Path, network: Any, schema: Any, num_layers: int, example: Any) -> None:
     """Save the same weights for bench/torch_model.py."""
     import mlflow
     import torch
@@ -134,8 +152,7 @@ def save_peer(folder: Path, network: Any, schema: Any, num_layers: int, example:
     )
 
 
-def build_empty(folder: Path, python: Path) -> Served:
-    """Save the pyfunc that does nothing."""
+def _save_empty(folder: Path) -> None:
     import mlflow
 
     folder.mkdir()
@@ -147,7 +164,6 @@ def build_empty(folder: Path, python: Path) -> Served:
         signature=mlflow.models.ModelSignature(inputs=columns),
         pip_requirements=["pandas"],
     )
-    return Served(python, folder / "model")
 
 
 def plain_weights(ours: dict[str, Any], sizes: dict[str, list[int]]) -> dict[str, Any]:
@@ -212,11 +228,18 @@ class Server:
 
     def memory_mb(self) -> float:
         """Proportional set size of all its processes: what is shared with other processes counts in parts."""
+        return self._sum_mb("smaps_rollup", "Pss:")
+
+    def peak_mb(self) -> float:
+        """The largest resident set of its processes so far."""
+        return self._sum_mb("status", "VmHWM:")
+
+    def _sum_mb(self, name: str, field: str) -> float:
         total = 0
         for path in self.processes():
             with contextlib.suppress(OSError):
-                lines = (path / "smaps_rollup").read_text().splitlines()
-                total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+                lines = (path / name).read_text().splitlines()
+                total += next(int(line.split()[1]) for line in lines if line.startswith(field))
         return total / 1e3
 
     def open_files(self) -> int:

@@ -54,7 +54,7 @@ def main() -> None:
     rounds, seconds = (1, 0.5) if quick else (9, 4.0)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         ours, peer = build_models(Path(folder))
-        empty = build_empty(Path(folder) / "empty", ours.python)
+        empty = build_empty(Path(folder) / "empty")
         smiles = read_smiles()
         with running(ours, alone=False) as server, running(peer, alone=False) as other:
             same = compare_answers(server, other, smiles)
@@ -99,7 +99,7 @@ def load_pairs(
     ours: Server, peer: Server, smiles: list[str], size: int, clients: int, rounds: int, seconds: float
 ) -> list[Claim]:
     """Load both in turn with requests of `size` molecules from so many clients."""
-    bodies = [request_of(smiles[start : start + size]) for start in range(0, len(smiles) - size, max(size, 16))]
+    bodies = bodies_of(smiles, size)
     loads: tuple[list[Load], list[Load]] = ([], [])
     for turn in range(rounds + 1):
         for server, found in zip((ours, peer), loads, strict=True):
@@ -113,6 +113,11 @@ def load_pairs(
         compare_pairs(f"{what}: answers", PEER, *rates, unit="1/s", goal=GOAL[size], more_is_better=True),
         compare_pairs(f"{what}: 99th percentile", PEER, *tails, unit="ms", goal=GOAL[size]),
     ]
+
+
+def bodies_of(smiles: list[str], size: int) -> list[bytes]:
+    """Different requests of so many molecules."""
+    return [request_of(smiles[start : start + size]) for start in range(0, len(smiles) - size, max(size, 16))]
 
 
 def load_empty(server: Server, smiles: list[str], clients: int, rounds: int, seconds: float) -> list[Claim]:

@@ -1,6 +1,6 @@
 """How soon a serving process is ready, what memory it holds, and what importing costs: ours beside the torch pyfunc.
 
-python -m bench.startup            # about three minutes
+python -m bench.startup            # about seven minutes
 python -m bench.startup --quick    # one pair of each; writes nothing
 """
 
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,12 +22,13 @@ from bench.servers import (
     build_models,
     compare_answers,
     read_smiles,
-    request_of,
     running,
     serving_python,
 )
+from bench.serving import bodies_of, put_load
 
-PEER = "torch pyfunc"
+PEER, GOAL = "torch pyfunc", "at least 3×, aim 5×"
+SIZE, CLIENTS = 256, 16
 MLFLOW = "mlflow.pyfunc.scoring_server"
 OURS = "serving.model, pipeline.featurize"
 TORCH = "torch, torch_geometric"
@@ -37,38 +39,46 @@ BARE = "pandas, serving.deadline, serving.request, serving.session, serving.shar
 class Start(NamedTuple):
     ready_s: float
     memory_mb: float
-    used_mb: float  # memory after some requests
+    peak_mb: float | None  # of one that was put under load
+
+
+FIGURES = (
+    ("ready after start", "s", "ready_s"),
+    ("memory when ready", "MB", "memory_mb"),
+    ("highest memory under load", "MB", "peak_mb"),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    rounds = 1 if parser.parse_args().quick else 5
+    rounds, seconds = (1, 2.0) if parser.parse_args().quick else (5, 20.0)
     claims = imports((rounds + 1) // 2)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         ours, peer = build_models(Path(folder))
-        empty = build_empty(Path(folder) / "empty", ours.python)
+        empty = build_empty(Path(folder) / "empty")
         smiles = read_smiles()
         with running(ours) as server, running(peer) as other:
             same = compare_answers(server, other, smiles)
-        bodies = [request_of(smiles[start : start + 256]) for start in range(0, 1024, 256)]
-        claims += starts("serving process", lambda: start(ours, bodies), lambda: start(peer, bodies), rounds)
-        bare = [start(empty, []) for _ in range(max(1, rounds // 2))]
-        whole = max(1, rounds // 2)
+        bodies = bodies_of(smiles, SIZE)
+        claims += starts("serving process", *(partial(start, one, bodies, seconds) for one in (ours, peer)), rounds)
+        few = (rounds + 1) // 2
+        bare = [start(empty, bodies, seconds) for _ in range(few)]
         claims += starts("`mlflow models serve`, both its processes",
-                         lambda: start(ours, [], alone=False), lambda: start(peer, [], alone=False), whole)  # fmt: skip
-    claims.append(figure("MLflow's server with an empty model: ready", [one.ready_s for one in bare], "s"))
-    claims.append(figure("MLflow's server with an empty model: memory", [one.memory_mb for one in bare], "MB"))
+                         *(partial(start, one, alone=False) for one in (ours, peer)), few)  # fmt: skip
+    empties = {name: [getattr(one, field) for one in bare] for name, _, field in FIGURES}
+    claims += [figure(f"MLflow's server with an empty model: {name}", empties[name], unit) for name, unit, _ in FIGURES]
     if rounds == 1:
         return
     write_result(
         Result(
-            "startup", "Start of serving", "python -m bench.startup", claims, same=same, floor=floors(claims, bare),
+            "startup", "Start of serving", "python -m bench.startup", claims, same=same, floor=floors(claims, empties),
             notes=[
                 "Ours runs in the environment of serving/requirements.txt (mlflow-skinny, no torch), as in production; "
                 "the peer in the project's. The serving process is `uvicorn mlflow.pyfunc.scoring_server.app:app`, "
                 "which `mlflow models serve` starts after importing MLflow itself, and a container starts at once.",
-                "Memory is the proportional set size, when /ping first answers 200 and after four requests of 256.",
+                "Memory when ready is the proportional set size when /ping first answers 200; under load it is the "
+                f"largest resident set while {CLIENTS} clients send requests of {SIZE} for {seconds:g} s.",
             ],
         )
     )  # fmt: skip
@@ -115,46 +125,39 @@ def import_seconds(python: Path, before: str, modules: str) -> float:
     return float(done.stdout.splitlines()[-1])
 
 
-def start(served: Served, bodies: list[bytes], *, alone: bool = True) -> Start:
-    """Start a server, ask it a few times and end it."""
+def start(served: Served, bodies: list[bytes] | None = None, seconds: float = 0.0, *, alone: bool = True) -> Start:
+    """Start a server, put it under load if there are requests, and end it."""
     with running(served, alone=alone) as server:
         memory = server.memory_mb()
-        for body in bodies:
-            server.ask(body)
-        return Start(server.ready_s, memory, server.memory_mb())
+        if bodies:
+            put_load(server, bodies, CLIENTS, seconds, SIZE)
+        return Start(server.ready_s, memory, server.peak_mb() if bodies else 0.0)
 
 
 def starts(what: str, ours: Callable[[], Start], peer: Callable[[], Start], rounds: int) -> list[Claim]:
     """Start both in turn."""
-    found: tuple[list[Start], list[Start]] = ([], [])
-    for _ in range(rounds):
-        for call, some in zip((ours, peer), found, strict=True):
-            some.append(call())
-
-    def of(field: str) -> list[list[float]]:
-        return [[getattr(one, field) for one in some] for some in found]
-
-    claims = [
-        compare_pairs(f"{what}: ready after start", PEER, *of("ready_s"), goal="at least 3×, aim 5×"),
-        compare_pairs(f"{what}: memory when ready", PEER, *of("memory_mb"), unit="MB", goal="at least 3×, aim 5×"),
-    ]
-    if any(one.used_mb != one.memory_mb for one in found[0]):
-        claims.append(compare_pairs(f"{what}: memory after requests", PEER, *of("used_mb"), unit="MB"))
+    found = [(ours(), peer()) for _ in range(rounds)]
+    claims = []
+    for name, unit, field in FIGURES:
+        values = [[getattr(one, field) for one in side] for side in zip(*found, strict=True)]
+        if None not in values[0]:
+            claims.append(compare_pairs(f"{what}: {name}", PEER, values[0], values[1], unit=unit, goal=GOAL))
     return claims
 
 
-def floors(claims: list[Claim], bare: list[Start]) -> list[str]:
+def floors(claims: list[Claim], empties: dict[str, list[float]]) -> list[str]:
     """MLflow's server alone, and what our model adds to it."""
-    ready, memory = (Spread.of([getattr(one, name) for one in bare]).median for name in ("ready_s", "memory_mb"))
     ours = {claim.what: claim for claim in claims}
-    found = [ours[f"serving process: {name}"] for name in ("ready after start", "memory when ready")]
-    peers = [claim.peer.median for claim in found if claim.peer]
-    return [
-        f"MLflow's server with a model that does nothing is ready after {ready:.1f} s and holds {memory:.0f} MB "
-        f"(MLflow, FastAPI, pandas, pyarrow): no model behind it can be more than {peers[0] / ready:.1f}× sooner or "
-        f"{peers[1] / memory:.1f}× smaller than the peer. Ours adds {found[0].ours.median - ready:.1f} s and "
-        f"{found[1].ours.median - memory:.0f} MB (ONNX Runtime, RDKit, the network)."
-    ]
+    found = []
+    for name, unit, _ in FIGURES:
+        claim, empty = ours[f"serving process: {name}"], Spread.of(empties[name]).median
+        assert claim.peer is not None
+        found.append(
+            f"{name}: MLflow's server with a model that does nothing {empty:.3g} {unit}, so no model behind it can be "
+            f"more than {claim.peer.median / empty:.1f}× better than the peer; ours adds "
+            f"{claim.ours.median - empty:.2g} {unit} (ONNX Runtime, RDKit, the network)."
+        )
+    return found
 
 
 if __name__ == "__main__":
