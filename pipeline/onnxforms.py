@@ -101,6 +101,17 @@ def _(mask: Tensor) -> Tensor:
     return mask.new_empty(get_ctx().new_dynamic_size(), dtype=torch.int64)
 
 
+@custom_op("graphline::quotients", mutates_args=())
+def quotients(numbers: Tensor, divisor: int) -> Tensor:
+    """Numbers of 0 and more divided, rounded down; the exporter writes nine operators of `//`.  # (K,) int64"""
+    return numbers // divisor
+
+
+@quotients.register_fake
+def _(numbers: Tensor, divisor: int) -> Tensor:
+    return torch.empty_like(numbers)
+
+
 class Slots(NamedTuple):
     """Where the rows of each group stand: S slots a chunk, a first chunk a group, X more for groups that are larger."""
 
@@ -134,7 +145,7 @@ def sum_all(h: Tensor) -> Tensor:
     row = torch.arange(h.shape[0], device=h.device)
     # Of one column ONNX Runtime adds up the rows in another order.
     wide = h if h.shape[1] > 1 else h.expand(-1, 2)
-    chunks = sum_members(wide, row // NODE_SLOTS, h.shape[0])
+    chunks = sum_members(wide, quotients(row, NODE_SLOTS), h.shape[0])
     return chunks.sum(dim=0, keepdim=True)[:, : h.shape[1]]
 
 
