@@ -42,10 +42,10 @@ DYNAMIC_AXES: dict[str, dict[int, str]] = {
 def export_onnx(networks: Sequence[GraphNetwork], schema: Schema, path: str | Path, metadata: dict[str, str]) -> None:
     """Write the ensemble of the networks, its inverse transforms and probabilities included, as one ONNX file.
 
-    The inputs are those fields of a `GraphBatch` that the network reads; the outputs are `prediction` (G, O) in original units, and `std`
-    (G, O) when there are several networks. Of molecules it holds the networks in two forms (`pipeline.onnxforms`), and
-    answers one small molecule in the small one. The file's metadata holds the schema, the featurizer version, names and
-    units of the targets, and the version of graphline.
+    The inputs are those fields of a `GraphBatch` that the network reads; the outputs are `prediction` (G, O) in
+    original units, and `std` (G, O) when there are several networks. Of molecules it holds the networks in two forms
+    (`pipeline.onnxforms`), and answers one small molecule in the small one. The file's metadata holds the schema, the
+    featurizer version, names and units of the targets, and the version of graphline.
 
     Args:
         networks: the trained members, at least one.

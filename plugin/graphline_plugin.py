@@ -22,15 +22,41 @@ def open_store(store_uri: str, artifact_uri: str | None) -> Any:
     """Open MLflow's own store of a database, one process of this machine at a time.
 
     Of a server that runs in this environment a read replica (`--read-replica-backend-store-uri`) is not used.
+
+    Raises:
+        MlflowException: in one line, also at the command line `mlflow`, if the database cannot be opened.
     """
     from filelock import FileLock
+    from mlflow.exceptions import MlflowException
     from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
+    from sqlalchemy.exc import SQLAlchemyError
 
     file = _find_file(store_uri)
     with FileLock(f"{file}.tables.lock" if file else _lock_of(store_uri)):
         if file:
             _make_tables(file)
-        return _get_sqlalchemy_store(store_uri, artifact_uri)
+        try:
+            return _get_sqlalchemy_store(store_uri, artifact_uri)
+        except (SQLAlchemyError, MlflowException) as error:
+            raise _refused(file, error) from None
+
+
+def _refused(file: Path | None, error: Exception) -> Exception:
+    """What MLflow's classes and click, which runs the command line `mlflow`, both take for a message to the user."""
+    import click
+    from mlflow.exceptions import MlflowException
+
+    class Refused(MlflowException, click.ClickException):  # type: ignore[misc] # mlflow has no types for strict
+        pass
+
+    where = str(file.absolute()) if file else "the database"
+    if isinstance(error, MlflowException):  # tables of another version: it says how to upgrade them
+        advice = error.message.replace("<database_uri>", f"{_SQLITE}{where}") if file else error.message
+        return Refused(f"{where}: {advice}")
+    reason = str(error).splitlines()[0]
+    return Refused(
+        f"{where}: cannot be opened ({reason}). Mend it, move it away, or set MLFLOW_TRACKING_URI to another."
+    )
 
 
 def _find_file(store_uri: str) -> Path | None:

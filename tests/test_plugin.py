@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
 
 from plugin.graphline_plugin import open_store
@@ -63,6 +66,7 @@ def test_a_database_in_memory_leaves_no_file(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+VERIFY = [sys.executable, "-m", "steps.verify"]
 KILLED = """
 import os, sys
 from alembic.ddl.impl import DefaultImpl
@@ -80,3 +84,26 @@ def test_a_first_use_that_was_killed_leaves_no_half_of_the_tables(tmp_path):
     assert not (tmp_path / "a.db").exists()
     assert open_store(uri, None).search_experiments()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.db", "a.db.tables.lock"]
+
+
+def test_a_file_that_cannot_be_opened_is_refused_in_one_line(tmp_path):
+    """MLflow alone shows a traceback of a hundred lines."""
+    file = tmp_path / "mlflow.db"
+    file.write_text("no database\n" * 100, encoding="utf-8")
+    env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{file}"}
+    for command, code in ((["mlflow", "run", str(ROOT), "--env-manager", "local", "-e", "verify"], 1), (VERIFY, 2)):
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+        assert done.returncode == code
+        assert [line for line in done.stderr.splitlines() if "mlflow.db: cannot be opened" in line]
+        assert "Traceback" not in done.stdout + done.stderr
+    assert file.read_text(encoding="utf-8").startswith("no database")
+
+
+def test_tables_of_another_version_are_refused_with_the_command_that_upgrades_them(tmp_path):
+    file = tmp_path / "mlflow.db"
+    uri = f"sqlite:///{file}"
+    open_store(uri, None)
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'older'")
+    with pytest.raises(MlflowException, match=f"'mlflow db upgrade {uri}'"):
+        open_store(uri, None)

@@ -42,7 +42,7 @@ def run(step: Callable[[Sequence[str]], None]) -> None:
 def explain(error: Exception) -> str | None:
     """What MLflow, its server or the system says, in one line; None if the mistake is ours."""
     text = " ".join(str(error).split())
-    if type(error).__module__ in ("mlflow.exceptions", "requests.exceptions"):
+    if not {base.__module__ for base in type(error).__mro__}.isdisjoint({"mlflow.exceptions", "requests.exceptions"}):
         answer = getattr(error, "response", None)
         if getattr(error, "error_code", "") == "PERMISSION_DENIED" or getattr(answer, "status_code", 0) == 403:
             return _refusal(text)
