@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.evaluation import build_requests, read_answers, read_spread
@@ -66,8 +67,10 @@ def ask_bundle(store: Store, folder: Path, *, partial: bool = False) -> tuple[Si
     with tempfile.TemporaryDirectory(prefix="answers-") as temporary:
         requests, out = Path(temporary) / "requests.parquet", Path(temporary) / "answers.parquet"
         build_requests(store, np.concatenate(sides)).to_parquet(requests)
-        score_file(folder, requests, out)
-        values, spread = read_answers(out, store.schema, partial=partial), read_spread(out, store.schema)
+        report = score_file(folder, requests, out)
+        # A feature may be called as an answer is, which then has another name in the file.
+        table = pd.read_parquet(out, columns=list(report.columns.values())).set_axis(list(report.columns), axis=1)
+        values, spread = read_answers(table, store.schema, partial=partial), read_spread(table, store.schema)
     border = len(sides[0])
     validation, test = (
         SideAnswers(*({name: array[part] for name, array in columns.items()} for columns in (values, spread)))

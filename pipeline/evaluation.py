@@ -72,10 +72,11 @@ def answer_columns(target: Target, who: str = "") -> list[str]:
     return [f"{stem}={name}" for name in target.classes] if target.kind == "multiclass" else [stem]
 
 
-def read_answers(path: Path, schema: Schema, *, partial: bool = False) -> dict[str, Array]:
+def read_answers(table: pd.DataFrame, schema: Schema, *, partial: bool = False) -> dict[str, Array]:
     """Read what a bundle answered.
 
     Args:
+        table: the columns of an answer (n rows).
         partial: whether rows may be without an answer, then NaN; so it is with another bundle than that of the store.
 
     Returns:
@@ -84,7 +85,6 @@ def read_answers(path: Path, schema: Schema, *, partial: bool = False) -> dict[s
     Raises:
         ExportError: if the bundle refuses a row that the store holds.
     """
-    table = pd.read_parquet(path)
     refused = table["error"].notna()
     if refused.any() and not partial:
         codes = table.loc[refused, "error"].value_counts().to_dict()
@@ -98,9 +98,8 @@ def read_answers(path: Path, schema: Schema, *, partial: bool = False) -> dict[s
     return answers
 
 
-def read_spread(path: Path, schema: Schema) -> dict[str, Array]:
+def read_spread(table: pd.DataFrame, schema: Schema) -> dict[str, Array]:
     """Read the standard deviations of an ensemble's answers: regression target -> (n,); nothing of a single network."""
-    table = pd.read_parquet(path)
     names = [target.name for target in schema.targets if target.kind == "regression"]
     return {name: table[f"{name}_std"].to_numpy(np.float64) for name in names if f"{name}_std" in table}
 

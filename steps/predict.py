@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
             say(f"predict: went on behind the {report.resumed} rows of a run that did not end")
         if report.errors:
             errors = ", ".join(f"{count} {code}" for code, count in report.errors.items())
-            say(f"  without an answer: {errors}; see the column 'error'")
+            say(f"  without an answer: {errors}; see the column '{report.columns['error']}'")
         say(f"  written to {Path(config.out).resolve()}")
         step.set_tags({"graphline.model": uri, "graphline.digest": report.digest})
         step.log_metrics({"rows": report.rows, "answered": report.answered})

@@ -17,14 +17,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.answers import ask_bundle
 from pipeline.bundle import build_bundle
+from pipeline.dataset import build_store
 from pipeline.featurize import featurize_smiles
 from pipeline.graph import collate, pack, unpack
 from pipeline.schema import Limits, Schema, Target
 from pipeline.scoring import score_file
+from pipeline.source import PrepareConfig, find_source
+from pipeline.split import TEST
 from serving.session import Session
 from tests.conftest import ROOT
-from tests.small_models import MOLECULES
+from tests.small_models import MOLECULES, write_count_model
 from tests.test_serving_model import load
 
 pytestmark = pytest.mark.mlflow
@@ -73,6 +77,18 @@ class Ways:
         text = answer.read()
         assert answer.status == 200, text
         return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))["predictions"]
+
+
+def test_a_feature_may_be_called_as_an_answer_is(tmp_path):
+    """The evaluation reads the answers, not the features of the same name."""
+    rows = [f"{'C' * n},{n},{n}" for n in range(1, 31)]
+    (tmp_path / "data.csv").write_text("\n".join(["smiles,y,error", *rows]), encoding="utf-8")
+    config = PrepareConfig(data="data.csv", target="y", features="error")
+    store = build_store(config, find_source(config, tmp_path, tmp_path), tmp_path / "store", "", lambda rows: None)
+    model = write_count_model(tmp_path / "model.onnx", store.schema)
+    build_bundle(tmp_path / "bundle", model, store.schema, pd.DataFrame({"smiles": ["C", "CC"], "error": [1.0, 2.0]}))
+    _, test = ask_bundle(store, tmp_path / "bundle")
+    assert test.values["y"].tolist() == [2 * n for n in store.arrays.y[store.indices(TEST), 0]]
 
 
 @pytest.fixture(scope="module")

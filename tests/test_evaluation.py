@@ -242,19 +242,17 @@ def test_thresholds_are_for_binary_targets_only():
     assert choose_thresholds(schema_of(PLAIN, BINARY, COLOURS), y, answers) == {"toxic": 0.25}
 
 
-def test_answers_of_the_bundle_are_read_by_target(tmp_path):
+def test_answers_of_the_bundle_are_read_by_target():
     columns = {"toxic": [0.25], "colour": ["red"], "colour=red": [0.5], "colour=green": [0.3], "colour=blue": [0.2]}
-    pd.DataFrame(columns | {"error": [None]}).to_parquet(tmp_path / "answers.parquet")
-    answers = read_answers(tmp_path / "answers.parquet", schema_of(BINARY, COLOURS))
+    answers = read_answers(pd.DataFrame(columns | {"error": [None]}), schema_of(BINARY, COLOURS))
     np.testing.assert_array_equal(answers["toxic"], [0.25])
     np.testing.assert_array_equal(answers["colour"], [[0.5, 0.3, 0.2]])
 
 
-def test_a_refused_row_of_the_store_is_an_error(tmp_path):
+def test_a_refused_row_of_the_store_is_an_error():
     table = pd.DataFrame({"logS": [1.0, NAN], "error": [None, "too_large"]})
-    table.to_parquet(tmp_path / "answers.parquet")
     with pytest.raises(ExportError, match=r"refuses 1 of 2 rows .*too_large"):
-        read_answers(tmp_path / "answers.parquet", schema_of(PLAIN))
+        read_answers(table, schema_of(PLAIN))
 
 
 # --- judged again -------------------------------------------------------------------------------------------------
