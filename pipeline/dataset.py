@@ -27,7 +27,7 @@ from pipeline.parts import CHUNK_ROWS, Keys, Part, Wanted, Workers, exact_keys, 
 from pipeline.rowtable import read_row_table
 from pipeline.schema import Column, Limits, Schema, Target
 from pipeline.source import PrepareConfig, Source, names, per_target, split_columns
-from pipeline.split import NO_SIDE, TRAIN, split_graphs
+from pipeline.split import NO_SIDE, TRAIN, earliest, split_graphs
 from pipeline.spool import Spool
 from pipeline.table import Rows, count_rows_hint, find_smiles_column, open_table, read_rows
 
@@ -248,7 +248,7 @@ def settle(found: Collected, opened: Opened, config: PrepareConfig, spool: Spool
         seed=config.split_seed,
         scaffold=found.scaffold[alive] if len(found.scaffold) else None,
         given=found.given[alive] if method == "given" else None,
-        time=found.time[alive] if method == "time" else None,
+        time=earliest(found.time, identity)[alive] if method == "time" else None,
     )
     side = np.full(len(found.row), NO_SIDE, dtype=np.int8)
     side[alive] = split.side

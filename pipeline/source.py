@@ -118,7 +118,7 @@ def find_source(config: PrepareConfig, root: Path, work: Path) -> Source:
         path, default_name = root / BUILT_IN / recipe["file"], config.data
     else:
         path = (root / config.data).resolve()
-        default_name = path.name.split(".")[0]
+        default_name = path.name if path.is_dir() else Path(path.name.removesuffix(".gz")).stem
     if not path.exists():
         built_in = ", ".join(sorted(p.stem for p in (root / BUILT_IN).glob("*.json")))
         raise DataError(

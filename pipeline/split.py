@@ -97,6 +97,22 @@ def number_keys(keys: Keys) -> tuple[Ints, Ints]:
     return number, np.bincount(number)
 
 
+def earliest(time: NDArray[np.float64], key: Keys) -> NDArray[np.float64]:
+    """The earliest time of each key's rows: in whatever order replicates come, and whichever of them is kept.
+
+    Args:
+        time: (G,) NaN for unknown.
+        key: (G, 2).
+
+    Returns:
+        (G,), NaN where no row of the key has a time.
+    """
+    number, sizes = number_keys(key)
+    first = np.full(len(sizes), np.nan)
+    np.fmin.at(first, number, time)
+    return first[number]
+
+
 def split_graphs(
     method: str,
     group: Keys,
@@ -338,7 +354,7 @@ def _time(value: object, decimal: str) -> float:
         return float(value)
     if isinstance(value, str):
         try:
-            return float(value.replace(decimal, "."))
+            return math.nan if "_" in value else float(value.replace(decimal, "."))  # to Python 2019_1 is 20191
         except ValueError:
             value = _date(value.strip())
     return _year(value) if isinstance(value, datetime) else math.nan

@@ -201,6 +201,20 @@ def test_time_split_puts_the_newest_into_test(tmp_path):
     assert set(store.ids(store.indices(TEST))) == {"C" * 28, "C" * 29, "C" * 30}
 
 
+@pytest.mark.parametrize("step", [1, -1])
+def test_the_time_of_a_replicate_is_its_earliest_in_any_order_of_rows(tmp_path, step):
+    rows = [[smiles, n, 1990 + n] for n, smiles in enumerate(ALKANES)]
+    rows += [[smiles, n, 2030] for n, smiles in enumerate(ALKANES[:4])]
+    store, _ = build(tmp_path, ["smiles", "y", "year"], rows[::step], target="y", split="time", time_column="year")
+    assert set(store.ids(store.indices(TEST))) == {"C" * 28, "C" * 29, "C" * 30}
+
+
+@pytest.mark.parametrize(("file", "name"), [("screen.v2.csv", "screen.v2"), ("a.csv.gz", "a"), ("b.sdf", "b")])
+def test_a_model_is_named_as_its_file(tmp_path, file, name):
+    (tmp_path / file).touch()
+    assert find_source(PrepareConfig(data=file), tmp_path, tmp_path).name == name
+
+
 def test_bounds_that_are_kept_are_counted(tmp_path):
     rows = [[smiles, f">{n + 1}" if n < 3 else n + 1] for n, smiles in enumerate(ALKANES)]
     store, left = build(tmp_path, ["smiles", "y"], rows, target="y", censored="bound")

@@ -52,7 +52,7 @@ def test_parse_sides():
 
 def test_parse_times():
     values = ["2019", 2019, "2019-07-02T12:00:00", "2020-01-01", "2019-01-01T02:00:00+02:00", "2019-03", "2019/03/01"]
-    times = parse_times(np.array([*values, None, "", "soon", True, "01.02.2019"], dtype=object))
+    times = parse_times(np.array([*values, None, "", "soon", True, "01.02.2019", "2019_10"], dtype=object))
     np.testing.assert_allclose(times[:5], [2019, 2019, 2019.5, 2020, 2019])
     assert times[5] == times[6] == pytest.approx(2019 + 59 / 365)
     assert np.isnan(times[7:]).all()
