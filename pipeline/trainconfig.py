@@ -86,6 +86,8 @@ class TrainConfig(NetworkConfig):
         _one_of("class_weights", self.class_weights, ("none", "balanced"))
         for name, least in {"seed": 0, "ensemble": 1, "max_epochs": 1, "batch_size": 1, "early_stopping": 0}.items():
             _at_least(name, getattr(self, name), least)
+        if self.seed + self.ensemble > 2**32:  # more is no seed to scikit-learn
+            raise ConfigError(f"seed={self.seed}: expected a whole number of at most {2**32 - self.ensemble}.")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise ConfigError(f"learning_rate={self.learning_rate}: expected a number above 0.")
         for name in ("weight_decay", "gradient_clip"):

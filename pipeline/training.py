@@ -128,8 +128,11 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
 
     def configure_optimizers(self) -> dict[str, Any]:
         steps = self.trainer.estimated_stepping_batches
-        if not math.isfinite(steps):
-            raise ConfigError("trainer: the one-cycle schedule needs an end; pass max_epochs or trainer.max_steps.")
+        if not 1 <= steps < math.inf:
+            raise ConfigError(
+                "trainer: the one-cycle schedule needs a step and an end; pass max_epochs or trainer.max_steps, and no "
+                "limit_train_batches=0."
+            )
         weights = [p for p in self.network.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in weights if p.ndim > 1], "weight_decay": self.config.weight_decay},

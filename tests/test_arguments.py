@@ -41,6 +41,8 @@ class Settings:
         (["--name", "-x"], Settings(name="-x")),
         (["--name", "123"], Settings(name="123")),
         (["--name", "a: [b"], Settings(name="a: [b")),
+        (["--name", "#SMILES"], Settings(name="#SMILES")),
+        (["--name", "null"], Settings(name="null")),
     ],
 )  # fmt: skip
 def test_what_is_given_arrives(argv, want):
@@ -138,6 +140,7 @@ def test_an_own_network_by_name():
         (["--model.class_path", "tests.examples.own_network.OwnNetwork", "--model.init_args.dep", "3"], "'dep' is not"),
         (["--class_path", "a.b"], "--class_path: there is no such parameter"),
         (["--hidden_dim", "0"], "hidden_dim=0: expected a whole number of at least 1"),
+        (["--seed", str(2**32)], "seed=4294967296: expected a whole number of at most 4294967295"),
     ],
 )
 def test_wrong_training_flags_are_one_line(argv, says):

@@ -351,8 +351,9 @@ class Witness(L.Callback):
         ({"accelerator": "abacus"}, "abacus"),
         ({"callbacks": [{"class_path": "lightning.pytorch.callbacks.Nope"}]}, "Nope"),
         ({"callbacks": [{"class_path": f"{__name__}.Witness", "init_args": {"file": "x"}}]}, "file"),
-        ({"max_epochs": -1, "max_time": "00:00:01:00"}, "one-cycle schedule needs an end"),
+        ({"max_epochs": -1, "max_time": "00:00:01:00"}, "one-cycle schedule needs a step and an end"),
         ({"fast_dev_run": True}, "nothing to evaluate"),
+        ({"limit_train_batches": 0}, "one-cycle schedule needs a step"),
         ({"limit_val_batches": 0}, "nothing to evaluate"),
     ],
 )

@@ -35,8 +35,13 @@ class Parser(jsonargparse.ArgumentParser):  # type: ignore[misc]
         known = [option for action in self._actions for option in action.option_strings]
         raise ConfigError(f"{self.prog}: {explain(message, known)}") from None
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.texts: set[str] = set()  # flags that take text or nothing
+
     def add_dataclass(self, cls: type) -> None:
         """Add a flag for each field of a dataclass, but for those kept under a dotted name."""
+        self.texts |= {field.name for field in dataclasses.fields(cls) if field.type == "str | None"}
         dotted = {field.name for field in dataclasses.fields(cls)} - set(flat_names(cls))
         self.add_class_arguments(cls, skip=dotted)
 
@@ -49,7 +54,9 @@ class Parser(jsonargparse.ArgumentParser):  # type: ignore[misc]
         # All settings are printed, but only those given are answered: the defaults are the dataclass's.
         given = self.parse_args(_clean(argv), defaults="print_config" in flags_of(argv)).as_dict()
         given.pop("config", None)
-        return dict(given)
+        # `#SMILES`, `~` and `null` are text as well, though to YAML they say nothing.
+        said = {name: text for name, text in flags_of(argv).items() if name in self.texts}
+        return dict(given) | {name: text for name, text in said.items() if given.get(name) is None}
 
 
 def parse_dataclass(cls: type[T], argv: Sequence[str], *, prog: str) -> T:
