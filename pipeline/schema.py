@@ -23,6 +23,11 @@ DataKind = Literal["molecule", "graph"]
 MOLAR_UNITS = {"M": 1.0, "mM": 1e-3, "uM": 1e-6, "µM": 1e-6, "nM": 1e-9, "pM": 1e-12}
 
 
+def metric_key(name: str) -> str:
+    """A target's name in metric keys: MLflow takes letters, digits, `_`, `-`, `.`, space and `:`."""
+    return re.sub(r"[^\w\-. :]", "_", name, flags=re.ASCII)
+
+
 @dataclass(frozen=True)
 class Target:
     """One thing the model predicts.
@@ -57,8 +62,8 @@ class Target:
 
     @property
     def key(self) -> str:
-        """The name as it stands in metric keys: MLflow takes letters, digits, `_`, `-`, `.`, space and `:`."""
-        return re.sub(r"[^\w\-. :]", "_", self.name, flags=re.ASCII)
+        """The name as it stands in metric keys."""
+        return metric_key(self.name)
 
     @property
     def affine(self) -> tuple[float, float] | None:

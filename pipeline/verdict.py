@@ -10,6 +10,7 @@ from statistics import NormalDist
 from typing import Any
 
 from pipeline.gate import COSTS, check_gate
+from pipeline.schema import metric_key
 
 LOWER_IS_BETTER = {"rmse", "mae", "brier", "log_loss"}
 HEADLINE = {"regression": ("rmse",), "binary": ("roc_auc", "brier"), "multiclass": ("roc_auc", "log_loss")}
@@ -160,7 +161,8 @@ def _kinds(metrics: Mapping[str, float]) -> dict[str, str]:
 
 def _rules(gate: Mapping[str, Any], target: str, kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Rules for a target: those of its kind, each metric's replaced by the target's own."""
-    own = (gate.get("targets") or {}).get(target) or {}
+    named = {metric_key(str(name)): rules for name, rules in (gate.get("targets") or {}).items()}
+    own = named.get(target) or {}
     for metric, rules in ((gate.get(kind) or {}) | own).items():
         for rule in rules if isinstance(rules, list) else [rules]:
             if rule is not None:

@@ -95,6 +95,14 @@ def test_own_rules_replace_those_of_the_kind():
     assert [check.name for check in verdict.checks] == ["test/logS/rmse", "test/logS/r2"]
 
 
+def test_a_target_is_named_as_in_the_data():
+    """Its name in metric keys is another one: MLflow takes no brackets."""
+    kinds = {"IC50 _nM_": "regression"}
+    gate = {"targets": {"IC50 (nM)": {"rmse": {"max": 0.1}}}}
+    assert not judge({"test/IC50 _nM_/rmse": 0.2}, gate, kinds).passed
+    assert judge({"test/IC50 _nM_/rmse": 0.1}, gate, kinds).passed
+
+
 def test_baseline_that_wins_comes_first():
     metrics = METRICS | {"baseline/forest/logS/rmse": 0.52}
     gate = regression(rmse={"baseline": "mean"})
