@@ -37,6 +37,7 @@ EXAMPLE_ANSWERS = "example_answers.json"
 UNSIGNED = (DIGESTS, "registered_model_meta")
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".dill", ".cloudpickle", ".pyc")
 
+_MEND = "Fetch the bundle again; if it is damaged where it is kept, register or release the model again."
 _ROOT = Path(__file__).parents[1]
 _PYFUNC = "serving/model.py"
 _PACKAGES = ("pipeline", "serving")
@@ -74,28 +75,28 @@ def verify(folder: str | Path) -> str:
     found = set(_files(folder))
     for name in sorted(found | listed.keys()):
         if name not in found:
-            raise BundleError(f"{folder}: '{name}' is missing. Fetch the bundle again.")
+            raise BundleError(f"{folder}: '{name}' is missing. {_MEND}")
         if name not in listed:
-            raise BundleError(f"{folder}: '{name}' is not listed in {DIGESTS}. Fetch the bundle again.")
+            raise BundleError(f"{folder}: '{name}' is not listed in {DIGESTS}. {_MEND}")
         if _sha256(folder / name) != listed[name]:
-            raise BundleError(
-                f"{folder}: '{name}' is not what was signed off (sha256 differs). Fetch the bundle again."
-            )
+            raise BundleError(f"{folder}: '{name}' is not what was signed off (sha256 differs). {_MEND}")
     return digest
 
 
 @contextlib.contextmanager
-def private_copy(folder: str | Path, expected: str | None = None) -> Iterator[Path]:
+def private_copy(folder: str | Path, expected: str | None = None, called: str = "") -> Iterator[Path]:
     """Copy a bundle to a folder that only this user can read, verify the copy, and remove it in the end.
 
     Loading a bundle writes into it, and a folder that others can write may change between check and use.
 
     Args:
         expected: the digest that was signed off, if it is known.
+        called: what an error calls it; its folder if empty.
 
     Raises:
         BundleError: as `verify`, or if the digest is another one.
     """
+    called = called or str(folder)
     with tempfile.TemporaryDirectory(prefix="graphline-") as temporary:  # mode 0700
         copy = Path(temporary) / "bundle"
         if not Path(folder).is_dir():
@@ -103,10 +104,13 @@ def private_copy(folder: str | Path, expected: str | None = None) -> Iterator[Pa
         try:
             shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
         except (OSError, shutil.Error) as error:
-            raise BundleError(f"{folder}: cannot be copied ({str(error)[:200]}).") from None
-        digest = verify(copy)
+            raise BundleError(f"{called}: cannot be copied ({str(error)[:200]}).") from None
+        try:
+            digest = verify(copy)
+        except BundleError as error:
+            raise BundleError(str(error).replace(str(copy), called)) from None
         if expected is not None and digest != expected:
-            raise BundleError(f"{folder}: the digest is sha256 {digest}, expected {expected}. Fetch the bundle again.")
+            raise BundleError(f"{called}: the digest is sha256 {digest}, expected {expected}. {_MEND}")
         yield copy
 
 
@@ -296,7 +300,7 @@ def _read_digests(folder: Path) -> tuple[dict[str, str], str]:
     except ValueError:
         listed = None
     if not isinstance(listed, dict):
-        raise BundleError(f"{folder}: {DIGESTS} cannot be read. Fetch the bundle again.")
+        raise BundleError(f"{folder}: {DIGESTS} cannot be read. {_MEND}")
     return listed, hashlib.sha256(content).hexdigest()
 
 

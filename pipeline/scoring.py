@@ -124,7 +124,7 @@ def score_file(
     data = Path(data)
     if Path(out).absolute() == data.absolute():
         raise DataError(f"{data}: the answers would replace the data; choose another out=.")
-    with bundles.private_copy(bundle, expected) as folder:
+    with bundles.private_copy(bundle, expected, model) as folder:
         digest = bundles.verify(folder)
         schema = Schema.from_json((folder / "artifacts" / "schema.json").read_text(encoding="utf-8"))
         source = _open(data, schema, smiles)

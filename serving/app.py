@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import resource
 import signal
@@ -57,9 +58,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.follow is not None and "@" not in (options.model or ""):
         parser.error("--follow needs --model models:/NAME@ALIAS")
-    for name in ("workers", "timeout", "max_body_mb"):
-        if getattr(options, name) <= 0:
-            parser.error(f"--{name} must be greater than 0")
+    for name in ("workers", "queue", "timeout", "max_body_mb", "follow"):
+        if (value := getattr(options, name)) is not None and not 0 < value < math.inf:
+            raise ConfigError(f"--{name} {value}: expected a number above 0.")
+    if not 0 <= options.drain < math.inf:
+        raise ConfigError(f"--drain {options.drain}: expected a number of at least 0.")
     return options
 
 
@@ -176,12 +179,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 def main(argv: Sequence[str]) -> int:
     """Serve; returns the exit code."""
-    options = parse(argv)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # a line for each wrong request is the gate's
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536) if hard > 0 else max(soft, 8192), hard))
     try:
+        options = parse(argv)
         asyncio.run(serve(options, listen(options.host, options.port)))
     except (PipelineError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -31,7 +31,7 @@ from serving.jsonguard import parse_json
 from serving.numbers import take_out
 from serving.refusal import RequestError
 
-JSON = "application/json"
+JSON, CSV = "application/json", "text/csv"
 PARQUET = "application/vnd.apache.parquet"
 MAX_PARQUET_BYTES = 256 << 20  # unpacked
 MAX_PARQUET_ROWS = 1_000_000
@@ -74,6 +74,7 @@ class Noted:
         self._names = [column.name for column in model.metadata.get_input_schema().inputs if column.required]
 
     def predict(self, data: Any, params: Any = None) -> Any:
+        import pandas as pd
         from mlflow.exceptions import MlflowException
 
         request = CURRENT.get()
@@ -82,6 +83,10 @@ class Noted:
         if missing:
             message = f"the request has no column {missing}; expected the columns {self._names}"
             request.refusal = RequestError(400, "INVALID_PARAMETER_VALUE", message)
+        if request.content_type == CSV and not isinstance(data.index, pd.RangeIndex):
+            # pandas then takes the first column for row labels, and each other one for its neighbour.
+            request.refusal = RequestError(400, "BAD_REQUEST", "a row has more cells than the header")
+            raise request.refusal
         try:
             answers = self._model.predict(data, params=params)
         except MlflowException as error:
@@ -142,7 +147,7 @@ class Engine:
             if request.content_type == JSON:
                 body = await asyncio.to_thread(self._read_json, request)
             elif request.content_type == PARQUET:
-                await asyncio.to_thread(_check_parquet, request.body)
+                body = await asyncio.to_thread(_read_parquet, request.body, self.inputs)
             return 200, await self._invoke(request, body, request.content_type)
         except RequestError as refusal:
             return refusal.status, refusal.body(v2=request.kind == "infer")
@@ -206,24 +211,41 @@ def _type_name(column: Any) -> str:
     return str(getattr(column.type, "name", "any")).lower() if column.type is not None else "any"
 
 
-def _check_parquet(body: bytes) -> None:
-    """A small file may unpack to any size: its own footer says to which.
+def _read_parquet(body: bytes, inputs: list[dict[str, str]]) -> bytes:
+    """The body as MLflow may see it: whole numbers of 64 bits are no doubles to it, nor is a category a string.
 
     Raises:
-        RequestError: if it is no Parquet, or too large.
+        RequestError: if it is no Parquet, or too large: its own footer says to which size a small file unpacks.
     """
     from io import BytesIO
 
-    import pyarrow.parquet
+    import pyarrow as pa
+    from pyarrow import parquet
 
     try:
-        footer = pyarrow.parquet.read_metadata(BytesIO(body))
+        file = parquet.ParquetFile(BytesIO(body))
     except Exception:  # pyarrow's errors, and what a damaged footer makes of them
         raise RequestError(400, "BAD_REQUEST", "the body is no Parquet file") from None
+    footer = file.metadata
     size = sum(footer.row_group(k).total_byte_size for k in range(footer.num_row_groups))
     if footer.num_rows > MAX_PARQUET_ROWS or size > MAX_PARQUET_BYTES:
         limits = f"{MAX_PARQUET_ROWS} rows or {MAX_PARQUET_BYTES} bytes"
         raise RequestError(413, "BAD_REQUEST", f"the Parquet file unpacks to more than {limits}")
+    types = {one["name"]: one["type"] for one in inputs}
+    schema = file.schema_arrow
+    for k, column in enumerate(schema):
+        if types.get(column.name) == "double" and pa.types.is_integer(column.type):
+            schema = schema.set(k, column.with_type(pa.float64()))
+        if types.get(column.name) == "string" and pa.types.is_dictionary(column.type):
+            schema = schema.set(k, column.with_type(pa.string()))
+    if schema.equals(file.schema_arrow):
+        return body
+    out = BytesIO()
+    try:
+        parquet.write_table(file.read().cast(schema.remove_metadata()), out)
+    except (pa.ArrowException, OSError):
+        raise RequestError(400, "BAD_REQUEST", "the body is a damaged Parquet file") from None
+    return out.getvalue()
 
 
 class Worker:

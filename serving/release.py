@@ -107,7 +107,7 @@ def fetch(pinned: Pinned) -> Release:
 
     with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory(prefix="graphline-") as temporary:
         folder = fetch_model(f"models:/{pinned.name}/{pinned.version}", Path(temporary) / "bundle")
-        copy = stack.enter_context(private_copy(folder, pinned.digest))
+        copy = stack.enter_context(private_copy(folder, pinned.digest, f"{pinned.name} version {pinned.version}"))
         return _release(pinned.name, pinned.version, pinned.digest, copy, stack)
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pipeline import bundle
 from pipeline.checkpoints import check_checkpoints
-from pipeline.errors import PipelineError, StoreError
+from pipeline.errors import PipelineError, RegistryError, StoreError
 from pipeline.manifest import check_store
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
@@ -41,7 +41,10 @@ def main(argv: Sequence[str]) -> None:
     from pipeline.tracking import start_step
 
     with start_step("verify", name=config.name) as step:
-        kept = [*products(step.experiment_id), *versions(config.name)]
+        registered = list(versions(config.name))
+        if config.name and not registered:
+            raise RegistryError(f"verify: no version of '{config.name}' with a digest is registered; check name=.")
+        kept = [*products(step.experiment_id), *registered]
         damaged = 0
         for one in kept:
             reason = find_damage(one)

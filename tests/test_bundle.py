@@ -133,6 +133,13 @@ def test_a_private_copy_is_private_whole_and_gone_afterwards(folder):
     assert not copy.exists()
 
 
+def test_a_damaged_bundle_is_called_as_the_user_calls_it(folder):
+    change(folder)
+    refused = pytest.raises(BundleError, match=r"^models:/x/3: 'model\.onnx' is not what was signed off")
+    with refused, bundle.private_copy(folder, called="models:/x/3"):
+        pass
+
+
 def test_a_private_copy_of_another_bundle_is_refused(folder):
     with pytest.raises(BundleError, match="expected 00"), bundle.private_copy(folder, "00"):
         pass

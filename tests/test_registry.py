@@ -23,6 +23,7 @@ from pipeline.registry import (
     register_candidate,
     settle_name,
 )
+from steps import verify
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.usefixtures("tracking")]
 
@@ -92,6 +93,13 @@ def test_a_candidate_is_the_challenger_and_says_what_it_is(tmp_path):
         assert pin_version(fixed) == fixed
     with pytest.raises(RegistryError, match="no alias 'nobody'"):
         pin_version("models:/solo-candidates@nobody")
+
+
+def test_verify_of_a_name_that_has_no_version_is_refused(tmp_path):
+    candidate(tmp_path, "verified", "bytes")
+    verify.main(["--name", "verified"])
+    with pytest.raises(RegistryError, match="no version of 'verifed'"):
+        verify.main(["--name", "verifed"])
 
 
 @pytest.mark.parametrize(

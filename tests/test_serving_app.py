@@ -15,6 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from serving.frames import LARGE
@@ -77,6 +78,18 @@ def test_text_and_booleans_are_no_numbers_and_harm_no_neighbour(app):
     assert [answer["error"] for answer in answers] == ["wrong_type", None, "invalid_smiles", "missing"]
     assert answers[0]["error_detail"] == "'temperature' is no number."
     assert answers[1] == app.invoke(BODY).json["predictions"][0]
+
+
+def test_a_csv_row_with_more_cells_than_the_header_is_refused(app):
+    """pandas would take each column for its neighbour."""
+    reply = app.invoke(b"smiles,temperature\nC,CCO,0.5\n", "text/csv")
+    assert (reply.status, reply.json["message"]) == (400, "a row has more cells than the header")
+    assert sizes(app.invoke(b"smiles,temperature\nCCO,0.5\n", "text/csv")) == [3.5]
+
+
+def test_parquet_of_whole_numbers_and_categories_is_read(app):
+    table = pd.DataFrame({"smiles": pd.Categorical(["CCO", "C"]), "temperature": [1, 2], "other": [b"a", b"b"]})
+    assert sizes(app.invoke(table.to_parquet(), "application/vnd.apache.parquet")) == [4, 3]
 
 
 def test_request_id_and_trace_go_through(app):
@@ -343,3 +356,8 @@ def test_a_taken_port_and_an_unreachable_server_are_one_line(bundle):
     line = refusal(["--model", "models:/none@champion"], MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert "no tracking server" in line
     assert "models:/NAME@ALIAS" in refusal(["--model", "runs:/1/model"])
+
+
+@pytest.mark.parametrize("option", [["--queue", "0"], ["--timeout", "nan"], ["--follow", "-1"], ["--drain", "-1"]])
+def test_a_number_that_cannot_be_is_one_line(option):
+    assert refusal(["--model", "models:/none@champion", *option]).startswith(f"error: {' '.join(option)}")
