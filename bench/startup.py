@@ -131,7 +131,7 @@ def start(served: Served, bodies: list[bytes] | None = None, seconds: float = 0.
         memory = server.memory_mb()
         if bodies:
             put_load(server, bodies, CLIENTS, seconds, SIZE)
-        return Start(server.ready_s, memory, server.peak_mb() if bodies else 0.0)
+        return Start(server.ready_s, memory, server.peak_mb() if bodies else None)
 
 
 def starts(what: str, ours: Callable[[], Start], peer: Callable[[], Start], rounds: int) -> list[Claim]:
@@ -153,8 +153,8 @@ def floors(claims: list[Claim], empties: dict[str, list[float]]) -> list[str]:
         claim, empty = ours[f"serving process: {name}"], Spread.of(empties[name]).median
         assert claim.peer is not None
         found.append(
-            f"{name}: MLflow's server with a model that does nothing {empty:.3g} {unit}, so no model behind it can be "
-            f"more than {claim.peer.median / empty:.1f}× better than the peer; ours adds "
+            f"{name}: {empty:.3g} {unit} with a model that does nothing, so behind MLflow's server none can be more than "
+            f" {claim.peer.median / empty:.1f}× better than the peer; ours adds "
             f"{claim.ours.median - empty:.2g} {unit} (ONNX Runtime, RDKit, the network)."
         )
     return found
