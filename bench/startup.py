@@ -153,8 +153,8 @@ def floors(claims: list[Claim], empties: dict[str, list[float]]) -> list[str]:
         claim, empty = ours[f"serving process: {name}"], Spread.of(empties[name]).median
         assert claim.peer is not None
         found.append(
-            f"{name}: {empty:.3g} {unit} with a model that does nothing, so behind MLflow's server none can be more than "
-            f" {claim.peer.median / empty:.1f}× better than the peer; ours adds "
+            f"{name}: {empty:.3g} {unit} with a model that does nothing, so none behind MLflow can be more than "
+            f"{claim.peer.median / empty:.1f}× better than the peer; ours adds "
             f"{claim.ours.median - empty:.2g} {unit} (ONNX Runtime, RDKit, the network)."
         )
     return found
