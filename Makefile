@@ -7,7 +7,7 @@ export DO_NOT_TRACK := true
 # Where torch comes from: empty is PyPI; CPU build: make run TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 
-# Timed against peers, in turn; a quarter of an hour on two cores, and `python -m bench.soak` twenty minutes more. bench-accuracy trains for half an hour.
+# Timed against peers, in turn; twenty minutes on two cores, and `python -m bench.soak` twenty minutes more. bench-accuracy trains for half an hour.
 SUBJECTS := loader prepare prepare_million training inference serving startup rerun
 PEERS := .venv-peers
 REGULARISED := dropout=0.3 weight_decay=0.1 max_epochs=30
