@@ -18,6 +18,7 @@ from typing import Any
 
 from pipeline.machine import give_memory_back
 from serving.docs import docs_page, openapi
+from serving.engine import CSV, JSON, PARQUET
 from serving.fleet import Answer, Fleet, Job
 from serving.frames import LARGE
 from serving.inference import describe_model
@@ -28,8 +29,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-JSON = "application/json"
-CONTENT_TYPES = (JSON, "text/csv", "application/vnd.apache.parquet")
+CONTENT_TYPES = (JSON, CSV, PARQUET)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 _OUTCOMES = {

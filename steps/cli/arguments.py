@@ -29,15 +29,15 @@ _EMPTY_REASONS = ("Expected a <", "Expected a typing", "Not a valid")
 class Parser(jsonargparse.ArgumentParser):  # type: ignore[misc]
     """A parser without abbreviations that raises `ConfigError` where others print a page and exit."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.texts: set[str] = set()  # flags that take text or nothing
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # one of those that jsonargparse makes itself, to try a type
             super().error(message, ex)
         known = [option for action in self._actions for option in action.option_strings]
         raise ConfigError(f"{self.prog}: {explain(message, known)}") from None
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.texts: set[str] = set()  # flags that take text or nothing
 
     def add_dataclass(self, cls: type) -> None:
         """Add a flag for each field of a dataclass, but for those kept under a dotted name."""
