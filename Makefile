@@ -28,7 +28,7 @@ check: $(VENV)/.test
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest tests/test_imports.py
+	pytest tests/whole/test_imports.py
 
 format: $(VENV)/.test
 	ruff check --fix .

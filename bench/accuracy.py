@@ -24,13 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.dataset import build_store
-from pipeline.evaluation import fit_store_baselines
+from pipeline.dataset.config import PrepareConfig
+from pipeline.dataset.source import find_source
+from pipeline.dataset.split import SIDES, TEST, TRAIN, VALIDATION
+from pipeline.evaluation.metrics import score_target
+from pipeline.evaluation.predictions import fit_store_baselines
 from pipeline.machine import commit, environment
-from pipeline.metrics import score_target
-from pipeline.source import PrepareConfig, find_source
-from pipeline.split import SIDES, TEST, TRAIN, VALIDATION
-from pipeline.store import Store
+from pipeline.store.build import build_store
+from pipeline.store.store import Store
 
 ROOT = Path(__file__).parent.parent
 WHO = ("graphline", "chemprop", "forest")
@@ -98,10 +99,10 @@ def train_ours(store: Store, side: int, seed: int, settings: list[str], folder: 
     """Our answers for one side, on the trained scale or as probabilities."""
     import torch
 
-    from pipeline.ensemble import Ensemble
-    from pipeline.loader import gather
-    from pipeline.network import INPUTS
-    from pipeline.training import load_networks, train
+    from pipeline.network.ensemble import Ensemble
+    from pipeline.network.network import INPUTS
+    from pipeline.store.loader import gather
+    from pipeline.training.train import load_networks, train
     from steps.train import parse
 
     config = parse([*(f"--{setting}" for setting in settings), "--seed", str(seed), "--prepare_run", "none"]).config

@@ -20,10 +20,11 @@ import numpy as np
 
 from bench.accuracy import train_ours
 from bench.measure import RESULTS, ROOT, Result, compare_pairs, figure, read_result, write_result
-from pipeline.dataset import build_store
-from pipeline.source import PrepareConfig, find_source
-from pipeline.split import TEST, TRAIN, VALIDATION
-from pipeline.store import Store
+from pipeline.dataset.config import PrepareConfig
+from pipeline.dataset.source import find_source
+from pipeline.dataset.split import TEST, TRAIN, VALIDATION
+from pipeline.store.build import build_store
+from pipeline.store.store import Store
 
 SUBJECT, EPOCHS, LEARNING_RATE = "accuracy-speed", 50, 1e-3
 OURS = ["hidden_dim=300", "num_layers=3", f"max_epochs={EPOCHS}", f"learning_rate={LEARNING_RATE}"]

@@ -26,13 +26,14 @@ from torch_geometric.nn import GINEConv, global_add_pool
 from torch_geometric.utils import scatter
 
 from bench.measure import ROOT, Claim, Result, compare_pairs, figure, time_pairs, use_threads, write_result
-from pipeline.dataset import build_store
-from pipeline.export import export_onnx, tensors
+from pipeline.bundle.export import export_onnx, tensors
+from pipeline.dataset.config import PrepareConfig
+from pipeline.dataset.source import find_source
 from pipeline.graph import GraphChunk, batch_of, pack, unpack
-from pipeline.network import Encoder, GraphNetwork, build_network
-from pipeline.source import PrepareConfig, find_source
-from pipeline.store import Store
-from pipeline.trainconfig import NetworkConfig
+from pipeline.network.config import NetworkConfig
+from pipeline.network.network import Encoder, GraphNetwork, build_network
+from pipeline.store.build import build_store
+from pipeline.store.store import Store
 from serving.session import Session, micro_batches
 
 SINGLES = 64

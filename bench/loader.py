@@ -35,12 +35,12 @@ from bench.measure import (
     use_threads,
     write_result,
 )
-from pipeline.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS, featurize_smiles
-from pipeline.loader import BatchLoader
+from pipeline.dataset.split import TRAIN
+from pipeline.dataset.spool import Names, Piece, Spool
+from pipeline.samples.molecule.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS, featurize_smiles
 from pipeline.schema import Limits, Schema, Target
-from pipeline.split import TRAIN
-from pipeline.spool import Names, Piece, Spool
-from pipeline.store import Store, open_store, write_store
+from pipeline.store.loader import BatchLoader
+from pipeline.store.store import Store, open_store, write_store
 
 SIZES, BATCH_SIZES = (100_000, 1_000_000), (64, 512)
 DRAWN = 10240  # graphs of a timed pass, drawn from the whole store
@@ -182,7 +182,10 @@ def profile(store: Store, indices: np.ndarray, batch_size: int) -> dict[str, flo
              "__init__": "TensorDict"}  # fmt: skip
     shares = {}
     for (file, _, function), entry in found.items():
-        mine = file.endswith(("pipeline/loader.py", "pipeline/store.py", "pipeline/ragged.py")) or "tensordict" in file
+        mine = (
+            file.endswith(("pipeline/store/loader.py", "pipeline/store/store.py", "pipeline/store/ragged.py"))
+            or "tensordict" in file
+        )
         if mine and function in names:
             shares[names[function]] = shares.get(names[function], 0.0) + entry[3] / total
     return shares | {"the rest": max(0.0, 1 - sum(shares.values()))}

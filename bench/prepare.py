@@ -103,8 +103,9 @@ def halves() -> list[str]:
 
 def build(table: Path, folder: Path, processes: int) -> Any:
     """Ours, as `prepare` does it."""
-    from pipeline.dataset import build_store
-    from pipeline.source import PrepareConfig, find_source
+    from pipeline.dataset.config import PrepareConfig
+    from pipeline.dataset.source import find_source
+    from pipeline.store.build import build_store
 
     config = PrepareConfig(data=str(table), target="y", split="random", processes=processes)
     return build_store(config, find_source(config, folder, folder), folder / "store", "digest", lambda rows: None)
@@ -130,7 +131,7 @@ def check_same(table: Path, folder: Path) -> str:
     """Compare the graphs of both sides wherever both have a column for something."""
     from torch_geometric.utils.smiles import e_map, x_map
 
-    from pipeline.featurize import EDGE_COLUMNS, NODE_COLUMNS
+    from pipeline.samples.molecule.featurize import EDGE_COLUMNS, NODE_COLUMNS
 
     store = build(table, folder, 1)
     theirs = build_pyg(table, folder / "pyg.pt")
@@ -192,10 +193,10 @@ def take_apart(table: Path, ours_s: float) -> tuple[float, dict[str, float]]:
     """Seconds a molecule of RDKit's parsing alone, and the shares of our own parts."""
     from rdkit import Chem
 
-    from pipeline.featurize import featurize_smiles
-    from pipeline.molecule import parse_smiles
-    from pipeline.parts import Wanted, _featurize
-    from pipeline.records import Records
+    from pipeline.dataset.parts import Wanted, _featurize
+    from pipeline.samples.molecule.atoms import Records
+    from pipeline.samples.molecule.featurize import featurize_smiles
+    from pipeline.samples.molecule.smiles import parse_smiles
     from pipeline.schema import Limits
 
     with table.open(encoding="utf-8") as file:

@@ -20,7 +20,10 @@ def main(bundle: str, request: str, rounds: int) -> None:
 
     model = mlflow.pyfunc.load_model(bundle, suppress_warnings=True)
     ours = model.unwrap_python_model()
-    featurize, parse = sys.modules["pipeline.featurize"].featurize_smiles, sys.modules["pipeline.molecule"].parse_smiles
+    featurize, parse = (
+        sys.modules["pipeline.samples.molecule.featurize"].featurize_smiles,
+        sys.modules["pipeline.samples.molecule.smiles"].parse_smiles,
+    )
     body = Path(request).read_bytes()
     smiles = [row["smiles"] for row in json.loads(body)["dataframe_records"]]
     table, schema, limits = pd.DataFrame({"smiles": smiles}), model.metadata.get_input_schema(), ours.schema.limits

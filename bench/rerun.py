@@ -93,7 +93,7 @@ def seconds(command: list[str], project: Path) -> tuple[float, str]:
 def profile(project: Path) -> str:
     """What the keys of the four steps cost, in a sentence."""
     code = (
-        "import time\nfrom pathlib import Path\nfrom pipeline.cache import step_key\nstart = time.perf_counter()\n"
+        "import time\nfrom pathlib import Path\nfrom pipeline.runs.keys import step_key\nstart = time.perf_counter()\n"
         "for step in ('prepare', 'train', 'evaluate', 'register'):\n"
         "    step_key(step, {}, {}, Path.cwd(), also=['serving.model'])\nprint(time.perf_counter() - start)"
     )

@@ -100,13 +100,14 @@ def _apart(save: Callable[..., None], *arguments: object) -> None:
 
 
 def _save_models(folder: Path, epochs: int) -> None:
-    from pipeline.bundle import build_bundle
-    from pipeline.dataset import build_store
-    from pipeline.evaluation import build_example
-    from pipeline.export import export_onnx
-    from pipeline.source import PrepareConfig, find_source
-    from pipeline.trainconfig import TrainConfig
-    from pipeline.training import load_networks, train
+    from pipeline.bundle.build import build_bundle
+    from pipeline.bundle.export import export_onnx
+    from pipeline.dataset.config import PrepareConfig
+    from pipeline.dataset.source import find_source
+    from pipeline.evaluation.predictions import build_example
+    from pipeline.store.build import build_store
+    from pipeline.training.config import TrainConfig
+    from pipeline.training.train import load_networks, train
 
     config = PrepareConfig()
     store = build_store(config, find_source(config, ROOT, folder), folder / "store", "", lambda n: n)

@@ -18,12 +18,12 @@ from torch_geometric.loader import DataLoader
 from torch_geometric.nn import GINEConv, global_add_pool
 
 from bench.epochs import serve, trainer_options
-from pipeline.loader import BatchLoader, EpochSampler
-from pipeline.network import Encoder, GraphNetwork, build_network
-from pipeline.split import TRAIN
-from pipeline.store import Store, open_store
-from pipeline.trainconfig import TrainConfig
-from pipeline.training import GraphDataModule, GraphModule
+from pipeline.dataset.split import TRAIN
+from pipeline.network.network import Encoder, GraphNetwork, build_network
+from pipeline.store.loader import BatchLoader, EpochSampler
+from pipeline.store.store import Store, open_store
+from pipeline.training.config import TrainConfig
+from pipeline.training.train import GraphDataModule, GraphModule
 
 DMPNN = TrainConfig(network="dmpnn", hidden_dim=300, num_layers=3)
 GINE = TrainConfig(network="gine", hidden_dim=128, num_layers=4)

@@ -30,10 +30,11 @@ from bench.serving import bodies_of, put_load
 PEER, GOAL = "torch pyfunc", "at least 3×, aim 5×"
 SIZE, CLIENTS = 256, 16
 MLFLOW = "mlflow.pyfunc.scoring_server"
-OURS = "serving.model, pipeline.featurize"
+OURS = "serving.model, pipeline.samples.molecule.featurize"
 TORCH = "torch, torch_geometric"
 # what serving/model.py imports beside MLflow
-BARE = "pandas, serving.deadline, serving.request, serving.session, serving.sharing, pipeline.featurize"
+MODEL = "serving.deadline, serving.request, serving.session, serving.sharing"
+BARE = f"pandas, {MODEL}, pipeline.samples.molecule.featurize"
 
 
 class Start(NamedTuple):

@@ -25,12 +25,13 @@ import torch
 from bench.epochs import Side
 from bench.measure import ROOT, Claim, Result, compare_pairs, time_pairs, use_threads, write_result
 from bench.sides import DMPNN, GINE, PygNetwork, build_ours, pyg_loader, train_loader
-from pipeline import layers as layers_of
-from pipeline.colors import group_rows, to_tensors
-from pipeline.dataset import build_store
-from pipeline.source import PrepareConfig, find_source
-from pipeline.store import Store
-from pipeline.trainconfig import TrainConfig
+from pipeline.dataset.config import PrepareConfig
+from pipeline.dataset.source import find_source
+from pipeline.network import layers as layers_of
+from pipeline.network.equal_rows import group_rows, to_tensors
+from pipeline.store.build import build_store
+from pipeline.store.store import Store
+from pipeline.training.config import TrainConfig
 
 DATA = {"bbbp": "1024 molecules of 25 atoms", "solubility": "915 molecules of 13 atoms"}
 

@@ -1,7 +1,7 @@
 """The production server: `python -m serving.app --model models:/NAME@champion` or `--bundle DIR`.
 
-    this process: socket, limits, queue, log, metrics; no bundle's code        serving/gate.py, serving/fleet.py
-    workers: one process each, one bundle's code, MLflow's own scoring server  serving/engine.py
+    this process: socket, limits, queue, log, metrics; no bundle's code        serving/server/front, fleet
+    workers: one process each, one bundle's code, MLflow's own scoring server  serving/server/engine
 
 Login and TLS are the ingress's.
 """
@@ -24,11 +24,11 @@ import uvicorn
 
 from pipeline.errors import BundleError, ConfigError, PipelineError
 from pipeline.machine import usable_cores
-from serving import release as releases
-from serving.connection import HEAD_S, Connection
-from serving.fleet import Fleet, Release
-from serving.gate import Gate, Limits, write_line
-from serving.metrics import Metrics
+from serving.server import releases
+from serving.server.connection import HEAD_S, Connection
+from serving.server.fleet import Fleet, Release
+from serving.server.front import Gate, Limits, write_line
+from serving.server.prometheus import Metrics
 
 log = logging.getLogger("serving")
 

@@ -27,9 +27,9 @@ from mlflow.protos.databricks_pb2 import (
 )
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from pipeline.columns import NODE_ID
 from pipeline.errors import BundleError, DataError
 from pipeline.machine import usable_cores
+from pipeline.samples.graph.columns import NODE_ID
 from pipeline.schema import Schema
 from pipeline.serveconfig import ServeConfig
 from serving import deadline
@@ -146,7 +146,7 @@ def check_fit(session: Session, schema: Schema) -> None:
     if written is None or Schema.from_json(written) != schema:
         raise BundleError("model.onnx was exported for another schema than schema.json; build the bundle again.")
     if schema.data_kind == "molecule":
-        from pipeline.featurize import FEATURIZER_VERSION
+        from pipeline.samples.molecule.featurize import FEATURIZER_VERSION
 
         if schema.featurizer_version != FEATURIZER_VERSION:
             raise BundleError(
@@ -154,7 +154,7 @@ def check_fit(session: Session, schema: Schema) -> None:
                 f"{FEATURIZER_VERSION}; train again, or serve the bundle with its own code."
             )
     if schema.descriptor_columns or schema.fingerprint_size:
-        from pipeline.descriptors import DESCRIPTOR_COLUMNS, FINGERPRINT_SIZE
+        from pipeline.samples.molecule.descriptors import DESCRIPTOR_COLUMNS, FINGERPRINT_SIZE
 
         known = schema.fingerprint_size in (0, FINGERPRINT_SIZE)
         if schema.descriptor_columns not in ((), DESCRIPTOR_COLUMNS) or not known:

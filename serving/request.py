@@ -17,9 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.answer import answer_columns, class_columns, request_columns
-from pipeline.columns import build_graph, encode
 from pipeline.errors import DataError, RowError
 from pipeline.graph import Graph, GraphChunk, pack, select
+from pipeline.samples.graph.columns import build_graph, encode
 from pipeline.schema import Column, Schema
 from pipeline.serveconfig import ServeConfig
 from serving import deadline
@@ -172,7 +172,7 @@ class Answers:
 
 
 def _read_molecules(columns: Mapping[str, Objects], schema: Schema) -> Iterator[Piece]:
-    from pipeline.featurize import featurize_smiles  # RDKit, for molecules only
+    from pipeline.samples.molecule.featurize import featurize_smiles  # RDKit, for molecules only
 
     smiles = columns["smiles"]
     for start, stop in _spans([len(one) if isinstance(one, str) else 0 for one in smiles], MAX_CHARACTERS):

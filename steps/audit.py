@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ConfigError, RegistryError
-from pipeline.history import parse_moment
+from pipeline.review.history import parse_moment
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 
@@ -41,9 +41,9 @@ class AuditConfig:
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(AuditConfig, argv, prog="audit")
-    from pipeline.audit import audit, say_live
-    from pipeline.registry import settle_name
-    from pipeline.trackingserver import check_server
+    from pipeline.review.audit import audit, say_live
+    from pipeline.runs.registry import settle_name
+    from pipeline.runs.server import check_server
 
     check_server()
     name = settle_name(config.name)

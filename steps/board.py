@@ -18,8 +18,8 @@ from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 
 if TYPE_CHECKING:
-    from pipeline.board.desk import Desks
-    from pipeline.board.guard import App, Identify
+    from pipeline.review.board.desk import Desks
+    from pipeline.review.board.guard import App, Identify
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(BoardConfig, argv, prog="board")
     import uvicorn
 
-    from pipeline.board.desk import Desks, Settings
+    from pipeline.review.board.desk import Desks, Settings
 
     identify, who = identity(config)
     desks = Desks(Settings(config.name, Path(config.gate)))
@@ -101,8 +101,8 @@ def identity(config: BoardConfig) -> tuple[Identify, str]:
     Raises:
         ConfigError: if it would be open to others without a login.
     """
-    from pipeline.board import guard
-    from pipeline.trackingserver import check_login, check_server, needs_login, user
+    from pipeline.review.board import guard
+    from pipeline.runs.server import check_login, check_server, needs_login, user
 
     if config.identity_header:
         check_server()
@@ -123,8 +123,8 @@ def build_app(config: BoardConfig, identify: Identify, desks: Desks) -> App:
     """The notebook behind its guard."""
     import marimo
 
-    from pipeline.board import app, guard
-    from pipeline.board.page import board_style
+    from pipeline.review.board import app, guard
+    from pipeline.review.board.page import board_style
 
     builder = marimo.create_asgi_app(quiet=True, html_head=f"<style>{board_style()}</style>")
     return guard.Guard(builder.with_app(path="", root=app.__file__).build(), config.hosts, identify, desks)

@@ -33,9 +33,9 @@ class BundleConfig:
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(BundleConfig, argv, prog="bundle")
-    from pipeline.image import write_image
-    from pipeline.registry import CHAMPION, fetch_model, settle_name
-    from pipeline.tracking import start_step
+    from pipeline.bundle.image import write_image
+    from pipeline.runs.registry import CHAMPION, fetch_model, settle_name
+    from pipeline.runs.tracking import start_step
 
     with start_step("bundle", name=config.name) as step, tempfile.TemporaryDirectory() as temporary:
         uri = config.model or f"models:/{settle_name(config.name)}@{CHAMPION}"

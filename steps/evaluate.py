@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.cache import StepKey, step_key
-from pipeline.gate import EvaluateConfig, read_gate
+from pipeline.evaluation.config import EvaluateConfig
+from pipeline.evaluation.gate import read_gate
 from pipeline.machine import commit, disk_use, environment, graphline_version, human_size
+from pipeline.runs.keys import StepKey, step_key
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 from steps.train import open_prepared
@@ -27,12 +28,12 @@ from steps.train import open_prepared
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from pipeline.card import CardInputs
-    from pipeline.champion import Champion
-    from pipeline.judging import Judged
-    from pipeline.parity import ParityReport
-    from pipeline.store import Store
-    from pipeline.tracking import StepRun
+    from pipeline.bundle.parity import ParityReport
+    from pipeline.evaluation.champion import Champion
+    from pipeline.evaluation.judge import Judged
+    from pipeline.report.card import CardInputs
+    from pipeline.runs.tracking import StepRun
+    from pipeline.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,14 @@ def key_of(config: EvaluateConfig, inputs: Mapping[str, str]) -> StepKey:
     """
     gate = Path(config.gate).read_text(encoding="utf-8")
     values = {"gate": gate, "resamples": config.resamples, "graphline": graphline_version()}
-    also = ("serving.model", "pipeline.answering")
+    also = ("serving.model", "pipeline.bundle.answering")
     return step_key("evaluate", values, inputs, Path.cwd(), also=also, texts=("serving/requirements.txt",))
 
 
 def fetch_training(trained: Run) -> Path:
     """The checkpoints of a finished `train` run, checked: the local copy, or else the run's artifact."""
-    from pipeline.checkpoints import check_checkpoints
-    from pipeline.tracking import COMPLETE, KEY, WORK, fetch_folder
+    from pipeline.runs.tracking import COMPLETE, KEY, WORK, fetch_folder
+    from pipeline.training.checkpoints import check_checkpoints
 
     tags = trained.data.tags
     return fetch_folder(trained, "training", WORK / "checkpoints" / tags[KEY], check_checkpoints, tags[COMPLETE])
@@ -78,10 +79,10 @@ def fetch_training(trained: Run) -> Path:
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(EvaluateConfig, argv, prog="evaluate")
-    from pipeline.card import build_card
-    from pipeline.judging import judge_bundle
-    from pipeline.opponent import meet_champion
-    from pipeline.tracking import start_step
+    from pipeline.evaluation.judge import judge_bundle
+    from pipeline.evaluation.opponent import meet_champion
+    from pipeline.report.card import build_card
+    from pipeline.runs.tracking import start_step
 
     with start_step("evaluate") as step, tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
         gate = read_gate(Path(config.gate))
@@ -123,9 +124,9 @@ def main(argv: Sequence[str]) -> None:
 
 def open_given(step: StepRun, config: EvaluateConfig) -> Given:
     """Find the runs, the store, the checkpoints and the champion, and write down which they are."""
-    from pipeline.champion import COMPARED_DIGEST, NONE, champion_key, find_champion
-    from pipeline.registry import COMPARED
-    from pipeline.tracking import COMPLETE, NAME, WORK, find_newest, find_run
+    from pipeline.evaluation.champion import COMPARED_DIGEST, NONE, champion_key, find_champion
+    from pipeline.runs.registry import COMPARED
+    from pipeline.runs.tracking import COMPLETE, NAME, WORK, find_newest, find_run
 
     trained = find_run(config.train_run or find_newest("train", step.experiment_id), "train")
     prepared = find_run(trained.data.tags["graphline.prepare_run"], "prepare")
@@ -147,12 +148,12 @@ def open_given(step: StepRun, config: EvaluateConfig) -> Given:
 
 def export(given: Given, onnx: Path) -> Exported:
     """Networks → ONNX → parity gate → bundle."""
-    from pipeline.bundle import build_bundle
-    from pipeline.evaluation import build_example
-    from pipeline.export import export_onnx
-    from pipeline.parity import check_parity
-    from pipeline.split import TEST
-    from pipeline.training import load_networks
+    from pipeline.bundle.build import build_bundle
+    from pipeline.bundle.export import export_onnx
+    from pipeline.bundle.parity import check_parity
+    from pipeline.dataset.split import TEST
+    from pipeline.evaluation.predictions import build_example
+    from pipeline.training.train import load_networks
 
     store, schema = given.store, given.store.schema
     networks = load_networks(given.checkpoints, schema, store.statistics)
@@ -173,7 +174,7 @@ def export(given: Given, onnx: Path) -> Exported:
 
 def card_of(given: Given, made: Exported, judged: Judged) -> CardInputs:
     """What stands on the card."""
-    from pipeline.pages import fill_card
+    from pipeline.report.fill import fill_card
 
     store = given.store
     return fill_card(
@@ -191,9 +192,9 @@ def log_evaluation(step: StepRun, card: CardInputs, judged: Judged, parity: Pari
     """Log metrics, the prediction table, verdict, comparison, parity report, card and figures."""
     import mlflow
 
-    from pipeline.card import build_card
-    from pipeline.evaluation import table_to_json
-    from pipeline.markdown import build_markdown
+    from pipeline.evaluation.predictions import table_to_json
+    from pipeline.report.card import build_card
+    from pipeline.report.markdown import build_markdown
 
     step.log_metrics(judged.metrics)
     mlflow.log_table(judged.table, "predictions.json")  # so that MLflow's pages show it as a table

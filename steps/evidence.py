@@ -35,10 +35,10 @@ class EvidenceConfig:
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(EvidenceConfig, argv, prog="evidence")
-    from pipeline.decisionlog import read_log
-    from pipeline.evidence import pack_evidence
-    from pipeline.registry import CHAMPION, find_version, settle_name
-    from pipeline.trackingserver import check_server
+    from pipeline.review.evidence import pack_evidence
+    from pipeline.review.log import read_log
+    from pipeline.runs.registry import CHAMPION, find_version, settle_name
+    from pipeline.runs.server import check_server
 
     check_server()
     name = settle_name(config.name)

@@ -51,8 +51,8 @@ def words(text: str | None) -> list[str]:
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(GrantConfig, argv, prog="grant")
-    from pipeline.grants import check_sides, connect, settle
-    from pipeline.trackingserver import check_server
+    from pipeline.review.grants import check_sides, connect, settle
+    from pipeline.runs.server import check_server
 
     check_server()
     logins = connect()

@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cache import StepKey
+from pipeline.dataset.config import PrepareConfig
 from pipeline.errors import ConfigError
-from pipeline.gate import EvaluateConfig
+from pipeline.evaluation.config import EvaluateConfig
 from pipeline.machine import disk_use, human_size
-from pipeline.source import PrepareConfig
-from pipeline.trainconfig import TrainConfig
+from pipeline.runs.keys import StepKey
+from pipeline.training.config import TrainConfig
 from steps import evaluate, prepare, register, train
 from steps.cli import reuse
 from steps.cli.arguments import flat_names, parse_dataclass
@@ -31,7 +31,7 @@ from steps.cli.mainconfig import MainConfig
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from pipeline.tracking import StepRun
+    from pipeline.runs.tracking import StepRun
 
 
 def main(argv: Sequence[str]) -> None:
@@ -49,8 +49,8 @@ def main(argv: Sequence[str]) -> None:
     bin_folder = str(Path(sys.executable).parent)
     if not os.environ.get("PATH", "").startswith(bin_folder):
         os.environ["PATH"] = f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"
-    from pipeline.champion import champion_key, find_champion
-    from pipeline.tracking import NAME, WORK, start_step
+    from pipeline.evaluation.champion import champion_key, find_champion
+    from pipeline.runs.tracking import NAME, WORK, start_step
 
     with start_step("main", name=source.name) as parent:
         parent.set_tags({NAME: source.name})
@@ -146,8 +146,8 @@ class Chain:
         Two runs in one work folder that want the same result: the second waits for the first and reuses it. Versions
         are registered one at a time.
         """
-        from pipeline.tracking import WORK
-        from pipeline.workfolder import claim, hold
+        from pipeline.runs.tracking import WORK
+        from pipeline.runs.workfolder import claim, hold
 
         with claim(WORK, f"register-{self.name}" if step == "register" else f"{step}-{key}", say):
             if step in reuse.PRODUCTS:  # somebody may be at it alone, or survive a `main` that was killed
@@ -168,7 +168,7 @@ class Chain:
         import mlflow
         from mlflow.exceptions import ExecutionException
 
-        from pipeline.tracking import ERROR
+        from pipeline.runs.tracking import ERROR
 
         logging.getLogger("mlflow.projects").setLevel(logging.WARNING)
         values = dict(pairs(argv))
@@ -191,7 +191,7 @@ class Chain:
 
 def complete(run: Run) -> str:
     """The output digest of a finished step."""
-    from pipeline.tracking import COMPLETE
+    from pipeline.runs.tracking import COMPLETE
 
     return str(run.data.tags[COMPLETE])
 

@@ -47,9 +47,9 @@ class PredictConfig:
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(PredictConfig, argv, prog="predict")
-    from pipeline.registry import fetch_model, newest_candidate, pin_version
-    from pipeline.scoring import score_file
-    from pipeline.tracking import start_step
+    from pipeline.bundle.scoring import score_file
+    from pipeline.runs.registry import fetch_model, newest_candidate, pin_version
+    from pipeline.runs.tracking import start_step
 
     with start_step("predict", name=config.name) as step, tempfile.TemporaryDirectory() as temporary:
         asked = config.model or newest_candidate(config.name)

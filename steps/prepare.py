@@ -11,16 +11,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cache import StepKey, step_key
+from pipeline.dataset.config import PrepareConfig
+from pipeline.dataset.source import Source, find_source, folder_name
 from pipeline.errors import DataError
 from pipeline.machine import disk_use, human_size
-from pipeline.source import PrepareConfig, Source, find_source, folder_name
+from pipeline.runs.keys import StepKey, step_key
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 
 if TYPE_CHECKING:
-    from pipeline.store import Store
-    from pipeline.tracking import StepRun
+    from pipeline.runs.tracking import StepRun
+    from pipeline.store.store import Store
 
 
 def key_of(config: PrepareConfig, source: Source, digest: str) -> StepKey:
@@ -38,8 +39,8 @@ SOUGHT = ("data", "dataset", "target", "smiles", "name", "split", "processes")
 @contextlib.contextmanager
 def located(config: PrepareConfig) -> Iterator[tuple[Source, str]]:
     """Find the data and its digest; tables that the user's own function fills stay as they are until the end."""
-    from pipeline.table import file_digest
-    from pipeline.workfolder import hold
+    from pipeline.rows.table import file_digest
+    from pipeline.runs.workfolder import hold
 
     tables = Path(".graphline") / "dataset"
     with hold(tables / folder_name(config.dataset), say) if config.dataset else contextlib.nullcontext():
@@ -56,9 +57,9 @@ def main(argv: Sequence[str]) -> None:
 def prepare(config: PrepareConfig, source: Source, digest: str) -> None:
     """Make the store of a source in a run of its own."""
     key = key_of(config, source, digest)
-    from pipeline.dataset import build_store, quarantine_path
-    from pipeline.table import file_digest
-    from pipeline.tracking import NAME, WORK, start_step
+    from pipeline.rows.table import file_digest
+    from pipeline.runs.tracking import NAME, WORK, start_step
+    from pipeline.store.build import build_store, quarantine_path
 
     folder = WORK / "stores" / key
     say(f"prepare: {source.path} → model '{source.name}'")
@@ -133,7 +134,7 @@ def log_data(step: StepRun, store: Store, source: Source, quarantine: Path, shar
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.data.sources import LocalArtifactDatasetSource
 
-    from pipeline.pages import data_page
+    from pipeline.report.fill import data_page
 
     digest = store.manifest["source"]["digest"]
     meta = MetaDataset(LocalArtifactDatasetSource(str(source.path)), name=source.name, digest=digest[:36])

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.decision import APPROVE
+from pipeline.review.decision import APPROVE
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 from steps.cli.decide import carry_out

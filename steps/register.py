@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cache import StepKey, step_key
 from pipeline.errors import ConfigError
+from pipeline.runs.keys import StepKey, step_key
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-    from pipeline.tracking import StepRun
+    from pipeline.runs.tracking import StepRun
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ def key_of(bundle_digest: str, name: str) -> StepKey:
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(RegisterConfig, argv, prog="register")
-    from pipeline.registry import candidates_of, register_candidate
-    from pipeline.tracking import NAME, find_run, start_step
-    from pipeline.trackingserver import user
+    from pipeline.runs.registry import candidates_of, register_candidate
+    from pipeline.runs.server import user
+    from pipeline.runs.tracking import NAME, find_run, start_step
 
     with start_step("register") as step:
         evaluated = find_run(str(config.evaluate_run), "evaluate")
@@ -73,8 +73,8 @@ def main(argv: Sequence[str]) -> None:
 
 def find_registered(step: StepRun, candidates: str, run_id: str, digest: str) -> ModelVersion | None:
     """The version that a `register` made which was killed before it could say so; it is the challenger then."""
-    from pipeline.registry import CHALLENGER, DIGEST
-    from pipeline.tracking import COMPLETE
+    from pipeline.runs.registry import CHALLENGER, DIGEST
+    from pipeline.runs.tracking import COMPLETE
 
     client = step.client
     there = client.search_model_versions(f"name = '{candidates}' AND run_id = '{run_id}'")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.decision import REJECT
+from pipeline.review.decision import REJECT
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run
 from steps.cli.decide import carry_out

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.decision import RETIRE
+from pipeline.review.decision import RETIRE
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run
 from steps.cli.decide import carry_out

@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cache import StepKey, step_key
 from pipeline.machine import disk_use, environment, human_size, installed
-from pipeline.trainconfig import TrainConfig
+from pipeline.runs.keys import StepKey, step_key
+from pipeline.training.config import TrainConfig
 from steps.cli.arguments import build, build_parser, flags_of, flat_names, read_config
 from steps.cli.command import run, say
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from pipeline.store import Store
-    from pipeline.tracking import StepRun
-    from pipeline.training import TrainReport
+    from pipeline.runs.tracking import StepRun
+    from pipeline.store.store import Store
+    from pipeline.training.train import TrainReport
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ def class_paths(values: Any) -> list[str]:
 
 def fetch_store(prepared: Run) -> Path:
     """The store of a finished `prepare` run, checked: the local copy, or else the run's artifact."""
-    from pipeline.manifest import check_store
-    from pipeline.tracking import COMPLETE, KEY, WORK, fetch_folder
+    from pipeline.runs.tracking import COMPLETE, KEY, WORK, fetch_folder
+    from pipeline.store.manifest import check_store
 
     tags = prepared.data.tags
     folder = WORK / "stores" / tags[KEY]
@@ -112,7 +112,7 @@ def fetch_store(prepared: Run) -> Path:
 
 def open_prepared(prepared: Run) -> Store:
     """Open the store of a finished `prepare` run."""
-    from pipeline.store import open_store
+    from pipeline.store.store import open_store
 
     return open_store(fetch_store(prepared))
 
@@ -126,8 +126,8 @@ def main(argv: Sequence[str]) -> None:
     if JOIN in os.environ:
         join(arguments)
         return
-    from pipeline.checkpoints import check_checkpoints
-    from pipeline.tracking import COMPLETE, NAME, WORK, find_newest, find_run, start_step
+    from pipeline.runs.tracking import COMPLETE, NAME, WORK, find_newest, find_run, start_step
+    from pipeline.training.checkpoints import check_checkpoints
 
     with start_step("train") as step:
         prepared = find_run(arguments.prepare_run or find_newest("prepare", step.experiment_id), "prepare")
@@ -162,7 +162,7 @@ def fit(step: StepRun, store: Store, arguments: TrainArguments, folder: Path) ->
     from lightning.pytorch.callbacks import TQDMProgressBar
     from lightning.pytorch.loggers import MLFlowLogger
 
-    from pipeline.training import train
+    from pipeline.training.train import train
 
     class RunLogger(MLFlowLogger):  # type: ignore[misc]
         """Leaves the end of the run to the step: Lightning's says FINISHED as soon as `fit` ends."""
@@ -191,8 +191,8 @@ def memory() -> dict[str, float]:
 
 def join(arguments: TrainArguments) -> None:
     """Train along on another device: no run, no log, no word."""
-    from pipeline.store import open_store
-    from pipeline.training import train
+    from pipeline.store.store import open_store
+    from pipeline.training.train import train
 
     store, folder = map(Path, json.loads(os.environ[JOIN]))
     train(open_store(store), arguments.config, folder, None, arguments.trainer, arguments.resume)

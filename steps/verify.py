@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline import bundle
-from pipeline.checkpoints import check_checkpoints
+from pipeline import digests
 from pipeline.errors import PipelineError, RegistryError, StoreError
-from pipeline.manifest import check_store
+from pipeline.store.manifest import check_store
+from pipeline.training.checkpoints import check_checkpoints
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 
@@ -38,7 +38,7 @@ class Kept(NamedTuple):
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(VerifyConfig, argv, prog="verify")
-    from pipeline.tracking import start_step
+    from pipeline.runs.tracking import start_step
 
     with start_step("verify", name=config.name) as step:
         registered = list(versions(config.name))
@@ -75,12 +75,12 @@ def find_damage(kept: Kept) -> str | None:
 
 def products(experiment_id: str) -> Iterator[Kept]:
     """The products in the work folder; of trainings only those that some run has finished."""
-    from pipeline.tracking import COMPLETE, WORK, find_finished
+    from pipeline.runs.tracking import COMPLETE, WORK, find_finished
 
     rooms: dict[str, tuple[str, Callable[[Path], str]]] = {
         "stores": ("prepare", store_digest),
         "checkpoints": ("train", check_checkpoints),
-        "bundles": ("evaluate", bundle.verify),
+        "bundles": ("evaluate", digests.verify),
     }
     for room, (step, digest) in rooms.items():
         for folder in sorted((WORK / room).glob("[!.]*/")):
@@ -99,11 +99,11 @@ def versions(name: str | None) -> Iterator[Kept]:
     """The versions that carry a digest, of one model and its candidates or of all."""
     from mlflow import MlflowClient
 
-    from pipeline.registry import DIGEST, candidates_of, fetch_bundle
+    from pipeline.runs.registry import DIGEST, candidates_of, fetch_bundle
 
     def digest(version: object) -> str:
         with tempfile.TemporaryDirectory() as temporary:
-            return bundle.verify(fetch_bundle(version, Path(temporary) / "bundle"))
+            return digests.verify(fetch_bundle(version, Path(temporary) / "bundle"))
 
     for version in MlflowClient().search_model_versions():
         if DIGEST in version.tags and (name is None or version.name in (name, candidates_of(name))):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from tests.exported import Exported
+    from tests.support.exported import Exported
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -50,7 +50,7 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")  # exporting takes seconds
 def exported(tmp_path_factory: pytest.TempPathFactory) -> "Exported":
-    from tests.exported import Exported
+    from tests.support.exported import Exported
 
     with pytest.MonkeyPatch.context() as monkeypatch:  # later exports make a program of their own
         return Exported(tmp_path_factory.mktemp("export"), monkeypatch)

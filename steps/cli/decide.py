@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from steps.cli.command import say
 
 if TYPE_CHECKING:
-    from pipeline.review import Outcome
+    from pipeline.review.review import Outcome
 
 
 def carry_out(step_name: str, action: str, name: str | None, sign_key: str | None, **asked: Any) -> Outcome:
@@ -15,13 +15,13 @@ def carry_out(step_name: str, action: str, name: str | None, sign_key: str | Non
 
     Args:
         name: the released model; None: the only one that has candidates.
-        asked: what `pipeline.review.Request` takes besides.
+        asked: what `pipeline.review.review.Request` takes besides.
     """
-    from pipeline.registry import settle_name
-    from pipeline.review import Request, review
-    from pipeline.signing import open_signer
-    from pipeline.tracking import NAME, start_step
-    from pipeline.trackingserver import user
+    from pipeline.review.review import Request, review
+    from pipeline.review.signing import open_signer
+    from pipeline.runs.registry import settle_name
+    from pipeline.runs.server import user
+    from pipeline.runs.tracking import NAME, start_step
 
     with start_step(step_name) as step:
         model = settle_name(name)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cache import StepKey, differences
 from pipeline.errors import BundleError, PipelineError, RegistryError
+from pipeline.runs.keys import StepKey, differences
 from steps.evaluate import fetch_training
 from steps.train import fetch_store
 
@@ -25,7 +25,7 @@ def find_reusable(step: str, key: StepKey, experiment_id: str) -> tuple[Run | No
     Returns:
         The run, or None and what is wrong with the newest one that has the key.
     """
-    from pipeline.tracking import find_finished
+    from pipeline.runs.tracking import find_finished
 
     reason = ""
     for run in find_finished(step, key, experiment_id):
@@ -39,7 +39,7 @@ def find_reusable(step: str, key: StepKey, experiment_id: str) -> tuple[Run | No
 
 def explain(step: str, key: StepKey, name: str, experiment_id: str) -> str:
     """What changed since the newest finished run of this step for the same model."""
-    from pipeline.tracking import find_like, read_facts
+    from pipeline.runs.tracking import find_like, read_facts
 
     like = find_like(step, name, experiment_id)
     if like is None:
@@ -55,16 +55,16 @@ def reach_evaluation(run: Run) -> None:
     Raises:
         BundleError, RegistryError: if something is missing or changed.
     """
-    from pipeline import bundle
-    from pipeline.tracking import COMPLETE, KEY, WORK, fetch_files, fetch_folder
+    from pipeline import digests
+    from pipeline.runs.tracking import COMPLETE, KEY, WORK, fetch_files, fetch_folder
 
     tags = run.data.tags
     names = ("predictions.json", "evaluation.json", "verdict.json", "card/card.md", "card/card.html", "bundle")
     with tempfile.TemporaryDirectory() as temporary:
         got = fetch_files(run, names, Path(temporary) / "logged")
-        if bundle.verify(got / "bundle") != tags[COMPLETE]:
+        if digests.verify(got / "bundle") != tags[COMPLETE]:
             raise BundleError(f"run {run.info.run_id}: its bundle is not the one that was evaluated.")
-        fetch_folder(run, "bundle", WORK / "bundles" / tags[KEY], bundle.verify, tags[COMPLETE])
+        fetch_folder(run, "bundle", WORK / "bundles" / tags[KEY], digests.verify, tags[COMPLETE])
         page = Path(tags["graphline.card"])
         if not page.is_file():
             page.write_bytes((got / "card" / "card.html").read_bytes())
@@ -76,7 +76,7 @@ def reach_version(run: Run) -> None:
     Raises:
         RegistryError: if it is not.
     """
-    from pipeline.registry import CHALLENGER, find_version
+    from pipeline.runs.registry import CHALLENGER, find_version
 
     name, _, version = run.data.tags["graphline.complete"].rpartition("/")
     found = find_version(name, version, CHALLENGER)

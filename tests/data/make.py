@@ -1,6 +1,6 @@
 """Writes `tests/data/bad`: what users bring that is not a clean table. `python -m tests.data.make` after a change.
 
-Every file or folder has its decided outcome in `tests/data/README.md`, which `tests/test_bad_data.py` holds it to.
+Every file or folder has its decided outcome in `tests/data/README.md`; `tests/whole/test_bad_data.py` holds it to that.
 """
 
 from __future__ import annotations

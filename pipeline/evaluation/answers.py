@@ -1,0 +1,79 @@
+"""What a bundle answers for the graphs of a store, asked in a process of its own as a client would."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.bundle.scoring import score_file
+from pipeline.dataset.split import TEST, VALIDATION
+from pipeline.evaluation.predictions import build_requests, read_answers, read_spread
+
+if TYPE_CHECKING:
+    from pipeline.store.store import Store
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SideAnswers:
+    """Answers for one side of a split, in its order.
+
+    Attributes:
+        values: target -> (n,) or (n, K), original units and probabilities; NaN where a foreign bundle refuses a row.
+        spread: regression target of an ensemble -> (n,) standard deviations, original units.
+    """
+
+    values: Mapping[str, Array]
+    spread: Mapping[str, Array]
+
+    @property
+    def refused(self) -> NDArray[np.bool_]:
+        """(n,) rows without an answer."""
+        first = next(iter(self.values.values()))
+        return np.asarray(~np.isfinite(first.reshape(len(first), -1)).all(axis=1))
+
+
+def blank(answers: Mapping[str, Array], left_out: NDArray[np.bool_]) -> dict[str, Array]:
+    """Take the answers of rows that are not compared away: target -> (n,) or (n, K), NaN there."""
+    return {
+        name: np.where(left_out.reshape(-1, *[1] * (values.ndim - 1)), np.nan, values)
+        for name, values in answers.items()
+    }
+
+
+def ask_bundle(store: Store, folder: Path, *, partial: bool = False) -> tuple[SideAnswers, SideAnswers]:
+    """Ask for all validation and test graphs.
+
+    Args:
+        partial: whether rows may be refused, as by another bundle than that of the store.
+
+    Returns:
+        Validation, test.
+
+    Raises:
+        BundleError: if the bundle's bytes are not what was signed off.
+        ExportError: if a row is refused.
+        PipelineError: if the process that holds the bundle fails.
+    """
+    sides = store.indices(VALIDATION), store.indices(TEST)
+    with tempfile.TemporaryDirectory(prefix="answers-") as temporary:
+        requests, out = Path(temporary) / "requests.parquet", Path(temporary) / "answers.parquet"
+        build_requests(store, np.concatenate(sides)).to_parquet(requests)
+        report = score_file(folder, requests, out)
+        # A feature may be called as an answer is, which then has another name in the file.
+        table = pd.read_parquet(out, columns=list(report.columns.values())).set_axis(list(report.columns), axis=1)
+        values, spread = read_answers(table, store.schema, partial=partial), read_spread(table, store.schema)
+    border = len(sides[0])
+    validation, test = (
+        SideAnswers(*({name: array[part] for name, array in columns.items()} for columns in (values, spread)))
+        for part in (slice(border), slice(border, None))
+    )
+    return validation, test

@@ -1,0 +1,157 @@
+"""A bundle is judged: its answers for the test side beside baselines and champion, what they cost, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.bundle.cost import BATCH, measure_costs
+from pipeline.dataset.split import TEST, VALIDATION
+from pipeline.evaluation.answers import SideAnswers, ask_bundle
+from pipeline.evaluation.calibration import calibrate
+from pipeline.evaluation.compare import build_comparison
+from pipeline.evaluation.comparison import ChampionFacts, Comparison, Costs
+from pipeline.evaluation.metrics import Pair, to_trained_scale
+from pipeline.evaluation.opponent import Opponent, ask_opponent
+from pipeline.evaluation.predictions import (
+    CHAMPION,
+    MODEL,
+    Facts,
+    answers_of,
+    build_requests,
+    build_table,
+    choose_thresholds,
+    fit_store_baselines,
+    judge_table,
+    labels_of,
+)
+from pipeline.evaluation.verdict import Verdict
+from pipeline.schema import Target
+
+if TYPE_CHECKING:
+    from pipeline.store.store import Store
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What an evaluation finds.
+
+    Attributes:
+        table: the prediction table; `facts`: what a verdict rests on beside it.
+        calibration: target -> name -> value, for people.
+        forest_note: how the baselines were made, in a sentence.
+    """
+
+    facts: Facts
+    table: pd.DataFrame
+    metrics: dict[str, float]
+    verdict: Verdict
+    comparison: Comparison
+    calibration: dict[str, dict[str, str]]
+    forest_note: str
+
+
+def judge_bundle(
+    store: Store,
+    folder: Path,
+    opponent: Opponent | None,
+    gate: Mapping[str, Any],
+    *,
+    share_rows: bool,
+    resamples: int,
+) -> Judged:
+    """Judge the bundle in `folder` on the test side of the store that its network was trained on.
+
+    Raises:
+        ExportError: if the bundle refuses a row of the store.
+        BundleError, PipelineError: as `ask_bundle`.
+    """
+    schema, test = store.schema, store.indices(TEST)
+    validation, tested = ask_bundle(store, folder)
+    opponent = opponent and ask_opponent(opponent, store)
+    baselines, how = fit_store_baselines(store, TEST)
+    who = {MODEL: tested.values} | baselines
+    if opponent and opponent.answers:
+        who[CHAMPION] = opponent.answers[1].values
+    table = build_table(schema, store.rows[test], store.ids(test) if share_rows else None, store.arrays.y[test], who)
+    costs = _measure(store, folder, opponent)
+    facts = Facts(
+        schema,
+        _thresholds(store, validation),
+        resamples,
+        costs.metrics(),
+        opponent.rival if opponent else None,
+        _thresholds(store, opponent.answers[0]) if opponent and opponent.answers else {},
+    )
+    metrics, pairs, verdict = judge_table(facts, table, gate)
+    return Judged(
+        facts,
+        table,
+        metrics,
+        verdict,
+        _compare(store, table, pairs, opponent, costs, resamples),
+        {target.name: _calibrate(store, t, table, validation, tested) for t, target in enumerate(schema.targets)},
+        "Forest: {trees} trees on {columns} graph-blind columns.".format(**how),
+    )
+
+
+def _thresholds(store: Store, answers: SideAnswers) -> dict[str, float]:
+    """Chosen on validation, the same way for both models."""
+    there = ~answers.refused
+    values = {name: array[there] for name, array in answers.values.items()}
+    return choose_thresholds(store.schema, store.arrays.y[store.indices(VALIDATION)][there], values)
+
+
+def _measure(store: Store, folder: Path, opponent: Opponent | None) -> Costs:
+    folders = [folder, *([opponent.folder] if opponent and opponent.answers else [])]
+    return Costs(*measure_costs(folders, build_requests(store, store.indices(TEST)[:BATCH]).to_dict("list")))
+
+
+def _compare(
+    store: Store,
+    table: pd.DataFrame,
+    pairs: Mapping[str, Mapping[str, Pair]],
+    opponent: Opponent | None,
+    costs: Costs,
+    resamples: int,
+) -> Comparison:
+    if opponent is None:
+        return Comparison(costs)
+    champion = ChampionFacts(opponent.champion.version, opponent.champion.digest)
+    if opponent.answers is None or opponent.overlap is None:
+        return Comparison(costs, champion, opponent.refusal)
+    test = store.indices(TEST)
+    return build_comparison(
+        store.schema,
+        table,
+        pairs,
+        champion,
+        opponent.overlap,
+        opponent.changes,
+        costs,
+        sizes=np.diff(store.arrays.node_ptr)[test],
+        smiles=store.ids(test) if store.schema.data_kind == "molecule" else None,
+        refused=opponent.refused,
+        resamples=resamples,
+    )
+
+
+def _calibrate(
+    store: Store, t: int, table: pd.DataFrame, validation: SideAnswers, tested: SideAnswers
+) -> dict[str, str]:
+    target: Target = store.schema.targets[t]
+    known: NDArray[np.float32] = store.arrays.y[store.indices(VALIDATION), t]
+    answered = to_trained_scale(target, validation.values[target.name])
+    spread = None
+    if target.name in tested.spread:
+        label = table[target.name].to_numpy(dtype=np.float64, na_value=np.nan)
+        spread = label, tested.values[target.name], tested.spread[target.name]
+    return calibrate(
+        target, labels_of(table, target), answers_of(table, target, MODEL), (known.astype(np.float64), answered), spread
+    )

@@ -1,0 +1,383 @@
+"""Answers beside labels: the prediction table, its metrics, thresholds and worst rows.
+
+The prediction table holds one row a test graph, with columns
+    row, id                      source row number; SMILES or graph id (left out with share_rows=false)
+    <target>                     label in original units, or class name; empty when missing
+    <target>.<who>               answer in original units, or probability of the positive class
+    <target>.<who>=<class>       multi-class: probability of each class
+where <who> is one of `ANSWERERS`.  The champion's answers are empty in rows that are not compared. Metrics are computed
+from this table and `Facts` alone, so that a reviewer can compute them again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.dataset.split import SIDES, TEST, TRAIN
+from pipeline.errors import ExportError, PipelineError, RegistryError
+from pipeline.evaluation.gate import check_gate
+from pipeline.evaluation.metrics import Interval, Pair, choose_threshold, compare_target, score_target, to_trained_scale
+from pipeline.evaluation.verdict import Rival, Verdict, judge
+from pipeline.samples.graph.columns import graph_columns
+from pipeline.schema import ANSWERERS, Schema, Target
+
+if TYPE_CHECKING:
+    from pipeline.store.store import Store
+
+MODEL, CHAMPION = ANSWERERS[0], ANSWERERS[-1]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a verdict rests on beside the prediction table; kept as `evaluation.json`.
+
+    Attributes:
+        thresholds: binary target -> probability from which the model calls it positive; `champion_thresholds` likewise.
+        resamples: of the bootstrap.
+        costs: `cost/model/<cost>` and `cost/champion/<cost>`.
+        rival: the champion, if there was one.
+    """
+
+    schema: Schema
+    thresholds: Mapping[str, float]
+    resamples: int
+    costs: Mapping[str, float]
+    rival: Rival | None = None
+    champion_thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        values = vars(self) | {"schema": self.schema.to_json(), "rival": self.rival and vars(self.rival)}
+        return json.dumps(values, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Facts:
+        values = json.loads(text)
+        rival = values["rival"] and Rival(**values["rival"])
+        return cls(**values | {"schema": Schema.from_json(values["schema"]), "rival": rival})
+
+
+def answer_columns(target: Target, who: str = "") -> list[str]:
+    """Names of the numbers that `who` answers for a target, as served (`who` empty) or as in the prediction table."""
+    stem = f"{target.name}.{who}" if who else target.name
+    return [f"{stem}={name}" for name in target.classes] if target.kind == "multiclass" else [stem]
+
+
+def read_answers(table: pd.DataFrame, schema: Schema, *, partial: bool = False) -> dict[str, Array]:
+    """Read what a bundle answered.
+
+    Args:
+        table: the columns of an answer (n rows).
+        partial: whether rows may be without an answer, then NaN; so it is with another bundle than that of the store.
+
+    Returns:
+        By target (n,) or, multi-class, (n, K): original units and probabilities.
+
+    Raises:
+        ExportError: if the bundle refuses a row that the store holds.
+    """
+    refused = table["error"].notna()
+    if refused.any() and not partial:
+        codes = table.loc[refused, "error"].value_counts().to_dict()
+        raise ExportError(
+            f"the bundle refuses {int(refused.sum())} of {len(table)} rows that are in the store: {codes}."
+        )
+    answers = {}
+    for target in schema.targets:
+        values = table[answer_columns(target)].to_numpy(dtype=np.float64)
+        answers[target.name] = values if target.kind == "multiclass" else values[:, 0]
+    return answers
+
+
+def read_spread(table: pd.DataFrame, schema: Schema) -> dict[str, Array]:
+    """Read the standard deviations of an ensemble's answers: regression target -> (n,); nothing of a single network."""
+    names = [target.name for target in schema.targets if target.kind == "regression"]
+    return {name: table[f"{name}_std"].to_numpy(np.float64) for name in names if f"{name}_std" in table}
+
+
+def table_to_json(table: pd.DataFrame) -> str:
+    """Write a prediction table as MLflow logs tables, but with every digit: MLflow's own keeps ten decimals.
+
+    That many make 0.0000000032 of an IC50 of 3.2123 nM in mol/L, and metrics that nobody can compute again.
+    """
+    columns = [[None if pd.isna(value) else value for value in table[name].tolist()] for name in table.columns]
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    return json.dumps({"columns": list(table.columns), "data": rows}, ensure_ascii=False, allow_nan=False)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a logged prediction table; class names stay text."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return pd.DataFrame(values["data"], columns=values["columns"])
+
+
+def from_trained_scale(target: Target, values: Array) -> Array:
+    """Answers on the trained scale in original units."""
+    if target.affine is None:
+        return values
+    a, b = target.affine
+    return np.asarray(10.0 ** ((values - b) / a))
+
+
+def build_requests(store: Store, indices: NDArray[np.int64]) -> pd.DataFrame:
+    """The graphs of a store as a client would send them, one row each.
+
+    Graphs that are not molecules have `nodes` and `edges` as JSON text, as they stand in a cell of a file.
+    """
+    schema = store.schema
+    u = store.arrays.u[indices]
+    columns: dict[str, Any] = {column.name: u[:, c].astype(float) for c, column in enumerate(schema.graph_columns)}
+    if schema.data_kind == "molecule":
+        return pd.DataFrame({"smiles": store.ids(indices)} | columns)
+    graphs = [graph_columns(store.graph(int(i)), schema) for i in indices]
+    nodes, edges = ([json.dumps(graph[part]) for graph in graphs] for part in (0, 1))
+    return pd.DataFrame({"nodes": nodes, "edges": edges} | columns)
+
+
+def build_example(store: Store, share_rows: bool) -> pd.DataFrame:
+    """Two rows to try the model with; with `share_rows=False` none of the user's own."""
+    schema = store.schema
+    if schema.data_kind == "molecule":
+        columns = {"smiles": ["CCO", "c1ccccc1O"]}
+        means = store.statistics["u"]["mean"]
+        features = {
+            column.name: [float(f"{mean:.4g}")] * 2 for column, mean in zip(schema.graph_columns, means, strict=False)
+        }
+        return pd.DataFrame(columns | features)
+    if share_rows:
+        rows = build_requests(store, store.indices(TEST)[:2])
+    else:
+        rows = build_requests(store, store.indices(TEST)[:1]).assign(
+            nodes=_made_up(schema)[0], edges=_made_up(schema)[1]
+        )
+    return rows.assign(nodes=rows["nodes"].map(json.loads), edges=rows["edges"].map(json.loads))
+
+
+def build_table(
+    schema: Schema,
+    row: NDArray[np.integer],
+    ids: Sequence[str] | None,
+    y: NDArray[np.float32],
+    who: Mapping[str, Mapping[str, Array]],
+) -> pd.DataFrame:
+    """Put labels and answers beside each other.
+
+    Args:
+        y: (n, T) labels on the trained scale.
+        who: answerer -> target -> its answers in original units, as `read_answers` returns them; a baseline may
+            leave targets out.
+    """
+    columns: dict[str, Any] = {"row": row}
+    if ids is not None:
+        columns["id"] = list(ids)
+    for t, target in enumerate(schema.targets):
+        columns[target.name] = _labels_for_people(target, y[:, t])
+        for name, answers in who.items():
+            if target.name in answers:
+                values = answers[target.name].reshape(len(row), -1)
+                columns |= {column: values[:, c] for c, column in enumerate(answer_columns(target, name))}
+    return pd.DataFrame(columns)
+
+
+def labels_of(table: pd.DataFrame, target: Target) -> Array:
+    """(n,) labels of the table on the trained scale, NaN where missing."""
+    if target.kind == "regression":
+        values = table[target.name].to_numpy(dtype=np.float64, na_value=np.nan)
+        labels = np.full(len(values), np.nan)
+        there = ~np.isnan(values)
+        labels[there] = to_trained_scale(target, values[there])
+        return labels
+    codes = {name: float(code) for code, name in enumerate(target.classes)}
+    return np.array([codes.get(value, np.nan) for value in table[target.name]], dtype=np.float64)
+
+
+def answers_of(table: pd.DataFrame, target: Target, who: str) -> Array:
+    """(n,) or (n, K) answers of the table on the trained scale."""
+    values = table[answer_columns(target, who)].to_numpy(dtype=np.float64)
+    return values if target.kind == "multiclass" else to_trained_scale(target, values[:, 0])
+
+
+def answerers(table: pd.DataFrame, target: Target) -> list[str]:
+    """Who answered for a target, all rows: the model first, then the baselines."""
+    return [who for who in ANSWERERS if who != CHAMPION and set(answer_columns(target, who)) <= set(table.columns)]
+
+
+def fit_store_baselines(store: Store, side: int) -> tuple[dict[str, dict[str, Array]], dict[str, Any]]:
+    """Fit the graph-blind baselines on the training side of a store and let them answer another side.
+
+    Returns:
+        Baseline -> target -> answers in original units, and how the baselines were made.
+    """
+    from pipeline.evaluation.baselines import Inputs, fit_baselines
+    from pipeline.graph import pack
+
+    def inputs(code: int) -> Inputs:
+        chosen = store.indices(code)
+        y, u = store.arrays.y[chosen], store.arrays.u[chosen]
+        if store.schema.data_kind == "molecule":
+            return Inputs(y=y, u=u, smiles=store.ids(chosen))
+        return Inputs(y=y, u=u, graphs=pack([store.graph(int(i)) for i in chosen]))
+
+    made = fit_baselines(store.schema, inputs(TRAIN), {SIDES[side]: inputs(side)})
+    targets = {target.name: target for target in store.schema.targets}
+    answers = {
+        kind: {name: from_trained_scale(targets[name], sides[SIDES[side]]) for name, sides in by_target.items()}
+        for kind, by_target in made.answers.items()
+    }
+    return answers, made.report
+
+
+def choose_thresholds(schema: Schema, y: NDArray[np.float32], answers: Mapping[str, Array]) -> dict[str, float]:
+    """Choose the threshold of each binary target on the validation side.
+
+    Args:
+        y: (n, T) labels of validation graphs.
+        answers: what the bundle answers for them.
+    """
+    return {
+        target.name: choose_threshold(y[:, t], answers[target.name])
+        for t, target in enumerate(schema.targets)
+        if target.kind == "binary"
+    }
+
+
+def score_table(
+    schema: Schema, table: pd.DataFrame, thresholds: Mapping[str, float], *, resamples: int, seed: int = 0
+) -> dict[str, float]:
+    """Compute every metric of every answerer.
+
+    Returns:
+        `test/<target>/<metric>` for the model and `baseline/<name>/<target>/<metric>` for the baselines, each with
+        `_lo` and `_hi`, the 95 % bootstrap interval.
+    """
+    metrics: dict[str, float] = {}
+    for target in schema.targets:
+        labels = labels_of(table, target)
+        for who in answerers(table, target):
+            place = f"test/{target.key}" if who == MODEL else f"baseline/{who}/{target.key}"
+            scores = score_target(
+                target,
+                labels,
+                answers_of(table, target, who),
+                threshold=thresholds.get(target.name),
+                resamples=resamples,
+                seed=seed,
+            )
+            metrics |= _flat(place, scores)
+    return metrics
+
+
+def compare_table(
+    schema: Schema,
+    table: pd.DataFrame,
+    thresholds: tuple[Mapping[str, float], Mapping[str, float]],
+    *,
+    resamples: int,
+    seed: int = 0,
+) -> dict[str, dict[str, Pair]]:
+    """Compare model and champion on the rows that both have answered.
+
+    Args:
+        thresholds: of the model and of the champion, by target.
+
+    Returns:
+        Target -> metric -> both and their difference; nothing without a champion.
+    """
+    pairs = {}
+    for target in schema.targets:
+        if set(answer_columns(target, CHAMPION)) <= set(table.columns):
+            labels, mine, theirs = compared_rows(table, target)
+            limits = thresholds[0].get(target.name), thresholds[1].get(target.name)
+            pairs[target.name] = compare_target(
+                target, labels, mine, theirs, thresholds=limits, resamples=resamples, seed=seed
+            )
+    return pairs
+
+
+def compared_rows(table: pd.DataFrame, target: Target) -> tuple[Array, Array, Array]:
+    """Labels, the model's and the champion's answers on the trained scale; NaN labels where rows are not compared."""
+    theirs = answers_of(table, target, CHAMPION)
+    there = np.isfinite(theirs) if theirs.ndim == 1 else np.isfinite(theirs).all(axis=1)
+    return np.where(there, labels_of(table, target), np.nan), answers_of(table, target, MODEL), theirs
+
+
+def judge_table(
+    facts: Facts, table: pd.DataFrame, gate: Mapping[str, Any]
+) -> tuple[dict[str, float], dict[str, dict[str, Pair]], Verdict]:
+    """Compute all metrics, the comparison with the champion, and the verdict.
+
+    Returns:
+        The metrics of `score_table`, with `champion/<target>/<metric>` and `difference/<target>/<metric>`, each with
+        `_lo` and `_hi`, and `costs`; then what `compare_table` returns; then the verdict.
+    """
+    schema = facts.schema
+    metrics = score_table(schema, table, facts.thresholds, resamples=facts.resamples) | dict(facts.costs)
+    thresholds = facts.thresholds, facts.champion_thresholds
+    pairs = compare_table(schema, table, thresholds, resamples=facts.resamples) if facts.rival else {}
+    for target in schema.targets:
+        for who in ("champion", "difference"):
+            scores = {name: getattr(pair, who) for name, pair in pairs.get(target.name, {}).items()}
+            metrics |= _flat(f"{who}/{target.key}", scores)
+    kinds = {target.key: target.kind for target in schema.targets}
+    return metrics, pairs, judge(metrics, gate, kinds, facts.rival)
+
+
+def worst_rows(schema: Schema, table: pd.DataFrame, target: Target, count: int = 8) -> pd.DataFrame:
+    """The rows whose answer is farthest from the label on the trained scale, worst first."""
+    labels, answers = labels_of(table, target), answers_of(table, target, MODEL)
+    if target.kind == "multiclass":
+        right = np.where(np.isnan(labels), 0, labels).astype(int)
+        distance = 1 - answers[np.arange(len(labels)), right]
+    else:
+        distance = np.abs(answers - labels)
+    distance = np.where(np.isnan(labels), -1.0, distance)
+    order = np.argsort(-distance, kind="stable")[:count]
+    return table.iloc[order[distance[order] >= 0]]
+
+
+def _flat(place: str, scores: Mapping[str, Interval]) -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for name, score in scores.items():
+        flat |= {f"{place}/{name}": score.value, f"{place}/{name}_lo": score.lo, f"{place}/{name}_hi": score.hi}
+    return flat
+
+
+def _labels_for_people(target: Target, y: NDArray[np.float32]) -> list[Any]:
+    if target.kind != "regression":
+        return [None if np.isnan(value) else target.classes[int(value)] for value in y]
+    values = from_trained_scale(target, y.astype(np.float64))
+    return [None if np.isnan(value) else float(f"{value:.7g}") for value in values]  # what float32 holds, no more
+
+
+def _made_up(schema: Schema) -> tuple[str, str]:
+    """A graph of two nodes and one edge in which every value is unknown."""
+    nodes: dict[str, Any] = {column.name: [None, None] for column in schema.node_columns} or {"node_id": [0, 1]}
+    edges: dict[str, Any] = {"source": [0], "target": [1]} | {column.name: [None] for column in schema.edge_columns}
+    return json.dumps(nodes), json.dumps(edges)
+
+
+def judge_again(folder: Path, gate: Mapping[str, Any]) -> Verdict:
+    """Judge logged predictions by a gate as it is now.
+
+    Args:
+        folder: holds `predictions.json` and `evaluation.json` of an evaluate run.
+
+    Raises:
+        RegistryError: if one of them is missing or cannot be read.
+    """
+    check_gate(gate)
+    try:
+        facts = Facts.from_json((folder / "evaluation.json").read_text(encoding="utf-8"))
+        return judge_table(facts, read_table(folder / "predictions.json"), gate)[2]
+    except (OSError, ValueError, KeyError, TypeError, PipelineError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RegistryError(f"the logged predictions cannot be read ({reason})") from None

@@ -1,0 +1,327 @@
+"""Thresholds against metrics: is a model good enough to be released, and is there something simpler that is better?"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any
+
+from pipeline.evaluation.gate import COSTS, check_gate
+from pipeline.schema import metric_key
+
+LOWER_IS_BETTER = {"rmse", "mae", "brier", "log_loss"}
+HEADLINE = {"regression": ("rmse",), "binary": ("roc_auc", "brier"), "multiclass": ("roc_auc", "log_loss")}
+"""Per kind: the metric by which network and baselines are compared in the headline; the first that all have."""
+
+TITLES = {
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R²",
+    "spearman": "Spearman",
+    "roc_auc": "ROC-AUC",
+    "prc_auc": "PR-AUC",
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "mcc": "MCC",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+}
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The present champion, as far as a verdict needs it.
+
+    Attributes:
+        version: of the released model.
+        refusal: why the two cannot be compared, or None.
+    """
+
+    version: str
+    refusal: str | None = None
+
+    def __str__(self) -> str:
+        return f"champion version {self.version}"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison.
+
+    Attributes:
+        name: the metric, `test/logS/rmse`.
+        value: None when it is missing or not a number.
+        threshold: what it was held against; None when a baseline is missing.
+        reason: the whole check as a sentence.
+    """
+
+    name: str
+    value: float | None
+    threshold: float | None
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of all checks.
+
+    Attributes:
+        headline: one or two sentences; where a baseline is better than the network, that comes first.
+        baseline_wins: a sentence for each target on which a baseline is better.
+    """
+
+    passed: bool
+    headline: str
+    checks: tuple[Check, ...]
+    baseline_wins: tuple[str, ...] = ()
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it failed."""
+        return tuple(check.reason for check in self.checks if not check.passed)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Verdict:
+        values = json.loads(text)
+        checks = tuple(Check(**check) for check in values["checks"])
+        return cls(values["passed"], values["headline"], checks, tuple(values["baseline_wins"]))
+
+
+def judge(
+    metrics: Mapping[str, float],
+    gate: Mapping[str, object],
+    kinds: Mapping[str, str] | None = None,
+    rival: Rival | None = None,
+) -> Verdict:
+    """Hold metrics against a gate.
+
+    Args:
+        metrics: `test/<target>/<metric>`, `baseline/<kind>/<target>/<metric>`, and their `_lo` and `_hi`; against a
+            champion also `champion/…` and `difference/<target>/<metric>`; `cost/model/<cost>`, `cost/champion/<cost>`.
+        gate: as `gate.yaml` has it.
+        kinds: target, as in the metrics' names, -> `regression`, `binary` or `multiclass`. A target without any metric
+            then fails instead of being overlooked; None reads targets and kinds off the metrics.
+
+    Returns:
+        A verdict that fails when a check fails, when a metric that a rule needs is missing, when a target has no
+        rule at all, or when model and champion cannot be compared. Without a champion the rules about it pass.
+
+    Raises:
+        ConfigError: if the gate breaks the grammar.
+    """
+    check_gate(gate)
+    kinds = _kinds(metrics) if kinds is None else kinds
+    checks: list[Check] = []
+    if rival and rival.refusal:
+        checks.append(Check("champion", None, None, False, rival.refusal))
+    rules = [(target, *rule) for target, kind in kinds.items() for rule in _rules(gate, target, kind)]
+    asked = sum(rule.get("champion") == "interval" for _, _, rule in rules)
+    for target, kind in kinds.items():
+        mine = [(metric, rule) for name, metric, rule in rules if name == target]
+        own = [check for metric, rule in mine for check in _check(metrics, target, metric, rule, rival, asked)]
+        nothing = f"{target}: no rule of the gate is for this {kind} target, and what is not checked does not pass"
+        checks.extend(own or [Check(f"test/{target}", None, None, False, nothing)])
+    for name, rule in (gate.get("cost") or {}).items():  # type: ignore[attr-defined] # checked above
+        checks.extend(_check_cost(metrics, name, rule, rival))
+    if not kinds:
+        checks.append(Check("test", None, None, False, "there are no test metrics"))
+    passed = all(check.passed for check in checks)
+    wins = [win for target, kind in kinds.items() if (win := _baseline_win(metrics, target, kind))]
+    return Verdict(passed, _headline(metrics, kinds, rival, checks, wins), tuple(checks), tuple(wins))
+
+
+def _headline(
+    metrics: Mapping[str, float], kinds: Mapping[str, str], rival: Rival | None, checks: list[Check], wins: list[str]
+) -> str:
+    if rival and rival.refusal:
+        return f"Failed: {rival.refusal}."
+    failed = [check.reason for check in checks if not check.passed]
+    if failed:
+        outcome = f"Failed {len(failed)} of {len(checks)} checks: {failed[0]}" + ("; …" if failed[1:] else ".")
+    else:
+        outcome = f"Passed all {len(checks)} checks." if wins else f"Passed: {_summary(metrics, kinds, rival)}"
+    if len(wins) > 1:
+        return f"Baselines are better than the network on {len(wins)} of {len(kinds)} targets. {wins[0]} {outcome}"
+    return " ".join([*wins, outcome])
+
+
+def _kinds(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Targets and their kinds, by the metric that only that kind has."""
+    mark = {"rmse": "regression", "brier": "binary", "log_loss": "multiclass"}
+    names = [name.removeprefix("test/").rpartition("/") for name in metrics if name.startswith("test/")]
+    return {target: mark[metric] for target, _, metric in names if metric in mark}
+
+
+def _rules(gate: Mapping[str, Any], target: str, kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Rules for a target: those of its kind, each metric's replaced by the target's own."""
+    named = {metric_key(str(name)): rules for name, rules in (gate.get("targets") or {}).items()}
+    own = named.get(target) or {}
+    for metric, rules in ((gate.get(kind) or {}) | own).items():
+        for rule in rules if isinstance(rules, list) else [rules]:
+            if rule is not None:
+                yield metric, rule
+
+
+def _check(
+    metrics: Mapping[str, float], target: str, metric: str, rule: Mapping[str, Any], rival: Rival | None, asked: int
+) -> Iterator[Check]:
+    name = f"test/{target}/{metric}"
+    value = _number(metrics, name)
+    title = f"{_title(metric)} on {target}"
+    if value is None:
+        yield Check(name, None, None, False, f"{title} is missing: it was not computed, or is not a number")
+        return
+    if "min" in rule:
+        yield _compare(name, title, value, float(rule["min"]), lower=False, than="the least allowed")
+    if "max" in rule:
+        yield _compare(name, title, value, float(rule["max"]), lower=True, than="the most allowed")
+    if "baseline" in rule:
+        kind, by = rule["baseline"], float(rule.get("better_by", 0.0))
+        other = _number(metrics, f"baseline/{kind}/{target}/{metric}")
+        if other is None:
+            yield Check(name, value, None, False, f"{title} has no {kind} baseline to be held against")
+            return
+        lower = _is_lower_better(metric)
+        than = f"the {kind} baseline's {other:.3g}" + (f" by a margin of {by:g}" if by else "")
+        yield _compare(name, title, value, other - by if lower else other + by, lower=lower, than=than)
+    if "champion" in rule:
+        yield from _check_champion(metrics, target, metric, rule["champion"], rival, asked)
+
+
+def _check_champion(
+    metrics: Mapping[str, float], target: str, metric: str, allowed: float | str, rival: Rival | None, asked: int
+) -> Iterator[Check]:
+    """Not worse than the champion by more than a margin, in the metric's own unit.
+
+    The margin `interval` is half the width of the paired 95 % interval: less may be chance. Where it is asked several
+    times, one or the other would exceed it by chance; it grows so that all together do not (Bonferroni).
+    """
+    name, title = f"difference/{target}/{metric}", f"{_title(metric)} on {target}"
+    if rival is None:
+        yield Check(name, None, None, True, f"{title}: there is no champion yet to be held against")
+    if rival is None or rival.refusal:
+        return
+    value, lo, hi = (_number(metrics, name + end) for end in ("", "_lo", "_hi"))
+    if value is None or lo is None or hi is None:
+        yield Check(name, None, None, False, f"{title} has no value of {rival} to be held against")
+        return
+    if allowed == "interval":
+        quantile = NormalDist().inv_cdf
+        margin = (hi - lo) / 2 * quantile(1 - 0.025 / asked) / quantile(0.975)
+        origin = ", half the width of the paired interval"
+    else:
+        margin, origin = float(allowed), ""
+    sign = 1 if _is_lower_better(metric) else -1
+    reason = f"{title} is {_beside(metric, value, rival)}; {margin:.3g} worse is allowed{origin}"
+    yield Check(name, value, sign * margin, sign * value <= margin, reason)
+
+
+def _check_cost(
+    metrics: Mapping[str, float], cost: str, rule: Mapping[str, float], rival: Rival | None
+) -> Iterator[Check]:
+    name, title = f"cost/model/{cost}", COSTS[cost]
+    value, theirs = _number(metrics, name), _number(metrics, f"cost/champion/{cost}")
+    if "max" in rule and value is not None:
+        yield _compare(name, title, value, float(rule["max"]), lower=True, than="the most allowed")
+    elif "max" in rule:
+        yield Check(name, None, None, False, f"{title}: not measured")
+    if "times_champion" not in rule or (rival and rival.refusal):
+        return
+    times = float(rule["times_champion"])
+    if rival is None:
+        yield Check(name, value, None, True, f"{title}: there is no champion yet to be held against")
+    elif value is None or theirs is None:
+        yield Check(name, value, None, False, f"{title}: not measured beside {rival}")
+    else:
+        passed = value <= times * theirs
+        reason = f"{title}: {value:.3g} against {theirs:.3g} of {rival}; {times:g} times as much is allowed"
+        yield Check(name, value, times * theirs, passed, reason)
+
+
+def _compare(name: str, title: str, value: float, threshold: float, *, lower: bool, than: str) -> Check:
+    passed = value <= threshold if lower else value >= threshold
+    held = ("not above" if lower else "not below") if passed else ("above" if lower else "below")
+    shown = f"{threshold:.3g}, {than}" if "baseline" not in than else than
+    return Check(name, value, threshold, passed, f"{title} is {value:.3g}, {held} {shown}")
+
+
+def _baseline_win(metrics: Mapping[str, float], target: str, kind: str) -> str | None:
+    """A sentence if some baseline is better than the network; the best of them."""
+    for metric in HEADLINE.get(kind, ()):
+        value = _number(metrics, f"test/{target}/{metric}")
+        others = _baselines(metrics, target, metric)
+        if value is None or not others:
+            continue
+        lower = _is_lower_better(metric)
+        best = min(others, key=lambda name: others[name] if lower else -others[name])
+        if not (others[best] < value if lower else others[best] > value):
+            return None
+        mine, theirs = _apart(value, others[best])
+        return f"The {best} baseline is better than the network on {target}: {_title(metric)} {theirs} against {mine}."
+    return None
+
+
+def _baselines(metrics: Mapping[str, float], target: str, metric: str) -> dict[str, float]:
+    end = f"/{target}/{metric}"
+    names = [name for name in metrics if name.startswith("baseline/") and name.endswith(end)]
+    found = {name.removeprefix("baseline/").removesuffix(end): _number(metrics, name) for name in names}
+    return {name: value for name, value in found.items() if value is not None and "/" not in name}
+
+
+def _summary(metrics: Mapping[str, float], kinds: Mapping[str, str], rival: Rival | None) -> str:
+    """The first target's headline metric with its interval, beside its best baseline and the champion."""
+    target, kind = next(iter(kinds.items()))
+    more = f" ({len(kinds) - 1} more targets)" if len(kinds) > 1 else ""
+    for metric in HEADLINE.get(kind, ()):
+        name = f"test/{target}/{metric}"
+        value, lo, hi = _number(metrics, name), _number(metrics, f"{name}_lo"), _number(metrics, f"{name}_hi")
+        if value is None:
+            continue
+        interval = f" [{lo:.3g}, {hi:.3g}]" if lo is not None and hi is not None else ""
+        others = _baselines(metrics, target, metric)
+        sign = 1 if _is_lower_better(metric) else -1
+        best = min(others, key=lambda name: sign * others[name], default=None)
+        beside = f", the {best} baseline {others[best]:.3g}" if best else ""
+        difference = _number(metrics, f"difference/{target}/{metric}")
+        if difference is not None:
+            beside += f"; {_beside(metric, difference, rival)}"
+        return f"{_title(metric)} {value:.3g}{interval} on {target}{beside}{more}."
+    return f"all checks{more}."
+
+
+def _apart(value: float, other: float) -> tuple[str, str]:
+    """Both with as few digits as tell them apart, two decimals at least."""
+    for digits in range(2, 6):
+        texts = f"{value:.{digits}f}", f"{other:.{digits}f}"
+        if texts[0] != texts[1]:
+            return texts
+    return repr(value), repr(other)
+
+
+def _number(metrics: Mapping[str, float], name: str) -> float | None:
+    value = metrics.get(name)
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _beside(metric: str, difference: float, rival: Rival | None) -> str:
+    if difference == 0:
+        return f"equal to {rival}"
+    word = "worse" if (difference > 0) == _is_lower_better(metric) else "better"
+    return f"{abs(difference):.3g} {word} than {rival}"
+
+
+def _is_lower_better(metric: str) -> bool:
+    return metric.removesuffix("_lo").removesuffix("_hi") in LOWER_IS_BETTER
+
+
+def _title(metric: str) -> str:
+    base = metric.removesuffix("_lo").removesuffix("_hi")
+    end = {"_lo": " (lower end)", "_hi": " (upper end)"}.get(metric[len(base) :], "")
+    return TITLES.get(base, base) + end

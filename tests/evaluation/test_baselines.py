@@ -1,0 +1,213 @@
+"""Baselines: what they see, that they learn, that they are the same twice, and what odd data make of them."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rdkit import Chem
+from rdkit.Chem import Descriptors, rdFingerprintGenerator
+
+from pipeline.errors import ShapeError
+from pipeline.evaluation import baselines
+from pipeline.evaluation.baselines import Inputs, describe_graphs, describe_molecules, fit_baselines
+from pipeline.graph import Graph, pack
+from pipeline.network.trees import choose_rows
+from pipeline.schema import Column, Schema, Target
+
+NUMBER = Target("mass", "regression")
+BINARY = Target("ring", "binary", classes=("no", "yes"))
+CLASSES = Target("size", "multiclass", classes=("small", "medium", "large", "never"))
+SMILES = [prefix + "C" * n + tail for n in range(1, 11) for prefix in ("", "O", "N") for tail in ("", "C1CC1")]
+
+GRAPHS = Schema(
+    "shapes",
+    "graph",
+    (NUMBER,),
+    (Column("kind", "categorical", ("a", "b")), Column("load", "numeric")),
+    (Column("bond", "categorical", ("x",)), Column("length", "numeric")),
+)
+
+
+@pytest.fixture(autouse=True)
+def fewer_trees(request, monkeypatch):
+    """A tenth of the trees is enough to see that a forest learns."""
+    if "slow" not in request.keywords:
+        monkeypatch.setattr(baselines, "_TREES", 50)
+
+
+def molecules(*targets):
+    return Schema("m", "molecule", targets, (), ())
+
+
+def labels():
+    mass = np.array([Descriptors.MolWt(Chem.MolFromSmiles(one)) for one in SMILES])
+    size = np.digitize(mass, (60, 110))
+    return np.stack([mass, [float("1" in one) for one in SMILES], size], axis=1).astype(np.float32)
+
+
+def inputs_of(smiles, y):
+    return Inputs(y=y, u=np.empty((len(y), 0), np.float32), smiles=smiles)
+
+
+def graph(num_nodes, edges=(), load=None, kinds=None):
+    e = 2 * len(edges)
+    pairs = np.array([pair for s, t in edges for pair in ((s, t), (t, s))], dtype=np.int32).reshape(e, 2).T
+    return Graph(
+        x=np.array(kinds or [1] * num_nodes, dtype=np.int32).reshape(num_nodes, 1),
+        x_float=np.array(load or [0.0] * num_nodes, dtype=np.float32).reshape(num_nodes, 1),
+        edge_index=pairs,
+        edge_attr=np.ones((e, 1), dtype=np.int32),
+        edge_float=np.full((e, 1), 2.0, dtype=np.float32),
+        u=np.empty(0, np.float32),
+        y=np.empty(1, np.float32),
+    )
+
+
+def test_graph_statistics_by_hand():
+    chunk = pack(
+        [
+            graph(3, [(0, 1), (1, 2)], load=[1.0, np.nan, 3.0], kinds=[1, 2, 1]),
+            graph(0),
+            graph(1, load=[np.nan], kinds=[0]),
+        ]
+    )
+    found = describe_graphs(chunk, GRAPHS)
+    #   nodes, edges | kind ?, a, b | load mean, std, min, max | bond ?, x | length mean, std, min, max
+    expected = [
+        [3, 4, 0, 2, 1, 2, 1, 1, 3, 0, 4, 2, 0, 2, 2],
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    ]
+    np.testing.assert_array_equal(found, expected)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.lists(st.floats(-1e3, 1e3, width=32) | st.just(np.nan), max_size=5), min_size=1, max_size=6))
+def test_moments_are_numpys(loads):
+    found = describe_graphs(pack([graph(len(load), load=load) for load in loads]), GRAPHS)[:, 5:9]
+    for row, load in zip(found, loads, strict=True):
+        numbers = np.array([value for value in load if not np.isnan(value)])
+        expected = [numbers.mean(), numbers.std(), numbers.min(), numbers.max()] if len(numbers) else [0] * 4
+        np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_graphs_are_described_without_their_wiring():
+    star, path = graph(4, [(0, 1), (0, 2), (0, 3)]), graph(4, [(0, 1), (1, 2), (2, 3)])
+    found = describe_graphs(pack([star, path]), GRAPHS)
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_molecules_are_rdkits():
+    found = describe_molecules(["CCO", "c1ccccc1C(=O)O"])
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
+    for row, smiles in zip(found, ["CCO", "c1ccccc1C(=O)O"], strict=True):
+        molecule = Chem.MolFromSmiles(smiles)
+        np.testing.assert_array_equal(row[:2048], generator.GetCountFingerprintAsNumPy(molecule))
+        assert np.float32(Descriptors.MolWt(molecule)) in row[2048:]
+
+
+def test_odd_molecules_are_finite():
+    odd = ["[He]", "[Na+].[Cl-]", "*", "[U]", "C" * 301, "not a molecule", "[2H]O[2H]"]
+    found = describe_molecules(odd)
+    assert np.isfinite(found).all()
+    assert found[4, 2048:].sum() == 0  # too large for descriptors, not for the fingerprint
+    assert found[4, :2048].sum() > 0
+    assert found[5].sum() == 0
+
+
+@pytest.mark.mlflow  # starts worker processes: seconds
+def test_a_pool_keeps_the_order():
+    smiles = SMILES * 6
+    with ThreadPoolExecutor(2) as pool:
+        np.testing.assert_array_equal(
+            describe_molecules(smiles, pool), np.tile(describe_molecules(SMILES[:60]), (6, 1))
+        )
+
+
+def test_all_kinds_learn():
+    y = labels()
+    y[3, 0] = y[5, 1] = np.nan
+    schema = molecules(NUMBER, BINARY, CLASSES)
+    train, test = inputs_of(SMILES[:48], y[:48]), inputs_of(SMILES[12:], y[12:])
+    found = fit_baselines(schema, train, {"test": test, "none": inputs_of([], y[:0])})
+    assert set(found.answers) == {"mean", "majority", "forest"}
+    forest = {name: sides["test"] for name, sides in found.answers["forest"].items()}
+    assert np.corrcoef(forest["mass"], y[12:, 0])[0, 1] > 0.95
+    assert ((forest["ring"] > 0.5) == y[12:, 1]).all()
+    assert (forest["size"].argmax(axis=1) == y[12:, 2]).mean() > 0.8
+    assert forest["size"].shape == (48, 4)
+    assert (forest["size"][:, 3] == 0).all()  # a class that training lacks
+    np.testing.assert_allclose(found.answers["mean"]["mass"]["test"], np.nanmean(y[:48, 0]), rtol=1e-6)
+    np.testing.assert_allclose(found.answers["majority"]["ring"]["test"], np.nanmean(y[:48, 1]), rtol=1e-6)
+    np.testing.assert_allclose(found.answers["majority"]["size"]["test"].sum(axis=1), 1)
+    assert found.answers["majority"]["size"]["none"].shape == found.answers["forest"]["size"]["none"].shape == (0, 4)
+    assert found.report["training_rows"]["mass"] == {"labelled": 47, "used": 47}
+
+
+def test_twice_the_same_on_any_number_of_cores(monkeypatch):
+    y = labels()[:, :1]
+    answers = []
+    for cores in (1, 3):
+        monkeypatch.setattr(baselines, "usable_cores", lambda cores=cores: cores)
+        found = fit_baselines(molecules(NUMBER), inputs_of(SMILES, y), {"test": inputs_of(SMILES, y)}, seed=4)
+        answers.append(found.answers["forest"]["mass"]["test"])
+    np.testing.assert_array_equal(*answers)
+
+
+def test_graph_features_are_seen():
+    u = np.random.default_rng(0).normal(size=(60, 1)).astype(np.float32)
+    inputs = Inputs(y=u, u=u, graphs=pack([graph(2, [(0, 1)])] * 60))
+    found = fit_baselines(GRAPHS, inputs, {"test": inputs})
+    assert np.corrcoef(found.answers["forest"]["mass"]["test"], u[:, 0])[0, 1] > 0.95
+
+
+def test_nothing_to_tell_rows_apart_is_the_mean():
+    y = np.arange(12, dtype=np.float32)[:, None]
+    inputs = Inputs(y=y, u=np.empty((12, 0), np.float32), graphs=pack([graph(1)] * 12))
+    found = fit_baselines(GRAPHS, inputs, {"test": inputs})
+    np.testing.assert_allclose(found.answers["forest"]["mass"]["test"], y.mean(), atol=1)
+
+
+def test_a_target_without_labels_has_no_baseline():
+    y = np.full((60, 1), np.nan, np.float32)
+    found = fit_baselines(molecules(NUMBER), inputs_of(SMILES, y), {"test": inputs_of(SMILES, y)})
+    assert found.answers == {}
+
+
+def test_one_class_in_training():
+    y = np.ones((12, 1), np.float32)
+    found = fit_baselines(molecules(BINARY), inputs_of(SMILES[:12], y), {"test": inputs_of(SMILES[:12], y)})
+    np.testing.assert_array_equal(found.answers["forest"]["ring"]["test"], 1.0)
+
+
+def test_rows_are_capped(monkeypatch):
+    monkeypatch.setattr(baselines, "MAX_TRAIN_ROWS", 20)
+    monkeypatch.setattr(baselines, "_MIN_TRAIN_ROWS", 5)
+    y = labels()[:, :1]
+    found = fit_baselines(molecules(NUMBER), inputs_of(SMILES, y), {})
+    assert found.report["training_rows"]["mass"] == {"labelled": 60, "used": 20}
+
+
+def test_chosen_rows():
+    rows = np.arange(100) * 2
+    chosen = choose_rows(rows, 10, seed=1)
+    assert len(chosen) == 10
+    assert set(chosen) <= set(rows)
+    assert (np.diff(chosen) > 0).all()
+    np.testing.assert_array_equal(choose_rows(rows, 100, seed=1), rows)
+
+
+def test_rows_that_do_not_fit_are_refused():
+    with pytest.raises(ShapeError, match="2 rows of labels"):
+        inputs_of(["C"], np.zeros((2, 1), np.float32))
+
+
+@pytest.mark.slow
+def test_a_thousand_molecules_are_learnt():
+    rng = np.random.default_rng(0)
+    smiles = ["".join(rng.choice(list("CCCCNOS"), size=rng.integers(6, 25))) + "c1ccccc1" for _ in range(1000)]
+    y = np.array([[Chem.MolFromSmiles(one).GetNumAtoms()] for one in smiles], dtype=np.float32)
+    found = fit_baselines(molecules(NUMBER), inputs_of(smiles, y), {"test": inputs_of(smiles[:200], y[:200])})
+    assert np.corrcoef(found.answers["forest"]["mass"]["test"], y[:200, 0])[0, 1] > 0.9

@@ -1,0 +1,356 @@
+"""The network as a whole: what it must not see, what it must not mind, and the answers it turns its output into."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDict
+
+from pipeline.errors import ConfigError, TrainingError
+from pipeline.graph import Graph, collate
+from pipeline.network.config import NETWORKS, READOUTS, NetworkConfig
+from pipeline.network.ensemble import Ensemble
+from pipeline.network.network import INPUTS, GraphFeatures, build_network, import_class
+from pipeline.schema import Column, Schema, Target
+from pipeline.training.config import TrainConfig
+
+SCHEMA = Schema(
+    name="toy",
+    data_kind="graph",
+    targets=(
+        Target("size", "regression"),
+        Target("active", "binary", classes=("no", "yes")),
+        Target("colour", "multiclass", classes=("red", "green", "blue")),
+        Target("potency", "regression", transform="p", unit="nM"),
+    ),
+    # N was seen once in training and is read as unknown
+    node_columns=(
+        Column("symbol", "categorical", ("C", "N", "O"), (9, 1, 4)),
+        Column("ring", "categorical", ("no", "yes"), (9, 5)),
+        Column("charge", "numeric"),
+    ),
+    edge_columns=(Column("order", "categorical", ("1", "2"), (9, 9)), Column("length", "numeric")),
+    graph_columns=(Column("pH", "numeric"),),
+)
+STATISTICS = {
+    "x_float": {"mean": [0.5], "std": [2.0]},
+    "edge_float": {"mean": [1.0], "std": [0.25]},
+    "u": {"mean": [7.0], "std": [3.0]},
+    "y": {"mean": [10.0, 0.5, 1.0, 6.0], "std": [4.0, 0.5, 0.8, 1.5]},
+}
+OWN = "tests.examples.own_network.OwnNetwork"
+CONFIGS = [
+    *(NetworkConfig(network, 8, 2, READOUTS[k % len(READOUTS)]) for k, network in enumerate(NETWORKS)),
+    NetworkConfig(hidden_dim=8, class_path=OWN, init_args={"depth": 1}),
+]
+IDS = [*NETWORKS, "own"]
+
+
+def graph(num_nodes: int, num_bonds: int, seed: int = 0) -> Graph:
+    rng = np.random.default_rng((seed, num_nodes, num_bonds))
+    bond = rng.integers(0, num_nodes, size=(num_bonds, 2))
+    return Graph(
+        x=rng.integers(0, 3, size=(num_nodes, 2)).astype(np.int32),
+        x_float=rng.normal(size=(num_nodes, 1)).astype(np.float32),
+        edge_index=np.stack([bond, bond[:, ::-1]], axis=1).reshape(-1, 2).T.astype(np.int32),
+        edge_attr=np.repeat(rng.integers(0, 3, size=(num_bonds, 1)), 2, axis=0).astype(np.int32),
+        edge_float=np.repeat(rng.normal(size=(num_bonds, 1)), 2, axis=0).astype(np.float32),
+        u=rng.normal(7, 1, size=1).astype(np.float32),
+        y=np.zeros(4, dtype=np.float32),
+    )
+
+
+def fields(batch):
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in batch._asdict().items()}
+
+
+def answer(module, graphs, directed=False):
+    module.eval()
+    batch = fields(collate(graphs, directed=directed))
+    with torch.no_grad():
+        return module(*batch.values()) if isinstance(module, Ensemble) else module(batch)
+
+
+def network(config: NetworkConfig = CONFIGS[0], schema: Schema = SCHEMA):
+    torch.manual_seed(3)
+    built = build_network(config, schema, STATISTICS)
+    for parameter in built.parameters():  # also the biases and ε, which start at zero
+        if parameter.ndim < 2:
+            parameter.data.normal_(0, 0.3)
+    return built
+
+
+GRAPHS = [graph(5, 6), graph(1, 0), graph(3, 2), graph(0, 0), graph(7, 12), graph(0, 0)]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
+def test_the_sequence_takes_a_tensordict_and_answers_as_the_network(config):
+    built = network(config).eval()
+    batch = TensorDict(fields(collate(GRAPHS, directed=False)), batch_size=[])
+    with torch.no_grad():
+        prediction = built(batch)
+        assert torch.equal(built.sequence(batch)["prediction"], prediction)
+
+
+def test_inputs_are_those_of_a_batch():
+    assert INPUTS == ("x", "x_float", "edge_index", "edge_attr", "edge_float", "u", "rev_edge_index", "batch")
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
+def test_one_graph_answers_alone_as_in_a_batch(config):
+    net = network(config)
+    together = answer(net, GRAPHS)
+    assert together.shape == (6, 6)
+    alone = torch.cat([answer(net, [one]) for one in GRAPHS])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
+def test_order_of_nodes_and_edges_does_not_matter(config):
+    net, one, rng = network(config), graph(7, 12), np.random.default_rng(0)
+    order, bond_order = rng.permutation(7), rng.permutation(12)
+    place = np.argsort(order)
+    edges = (2 * bond_order[:, None] + [1, 0]).ravel()  # bonds in another order, and each the other way round
+    other = one._replace(
+        x=one.x[order],
+        x_float=one.x_float[order],
+        edge_index=place[one.edge_index][:, edges],
+        edge_attr=one.edge_attr[edges],
+        edge_float=one.edge_float[edges],
+    )
+    torch.testing.assert_close(answer(net, [one]), answer(net, [other]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
+def test_edges_may_be_shuffled_with_their_reverses(config):
+    net, batch = network(config), collate(GRAPHS)
+    order = np.random.default_rng(1).permutation(batch.edge_index.shape[1])
+    shuffled = batch._replace(
+        edge_index=batch.edge_index[:, order],
+        edge_attr=batch.edge_attr[order],
+        edge_float=batch.edge_float[order],
+        rev_edge_index=np.argsort(order)[batch.rev_edge_index[order]],
+    )
+    with torch.no_grad():
+        here, there = net(fields(batch)), net(fields(shuffled))
+    torch.testing.assert_close(here, there, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
+def test_every_weight_gets_a_gradient(config):
+    # DDP refuses a network with weights that stay without one.
+    net = network(config).train()
+    net(fields(collate([graph(1, 0), graph(5, 6)]))).sum().backward()
+    assert [name for name, parameter in net.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("name", ["gine", "gin", "gcn", "sage", "gatv2"])
+def test_directed_graphs(name):
+    schema = dataclasses.replace(SCHEMA, directed=True)
+    net = network(NetworkConfig(name, 8, 2), schema)
+    one = graph(4, 3)
+    flipped = one._replace(edge_index=one.edge_index[::-1])
+    half = [g._replace(edge_index=g.edge_index[:, ::2], edge_attr=g.edge_attr[::2], edge_float=g.edge_float[::2])
+            for g in (one, flipped)]  # fmt: skip
+    here, there = (answer(net, [g], directed=True) for g in half)
+    assert not torch.allclose(here, there)
+
+
+def test_dmpnn_refuses_directed_graphs():
+    with pytest.raises(ConfigError, match="network=gine"):
+        build_network(NetworkConfig(), dataclasses.replace(SCHEMA, directed=True), STATISTICS)
+
+
+@pytest.mark.parametrize("missing", ["x_float", "edge_float", "u"])
+def test_a_missing_number_is_the_mean(missing):
+    one = graph(4, 5)
+    mean = np.full_like(getattr(one, missing), STATISTICS[missing]["mean"][0])
+    pair = [one._replace(**{missing: np.full_like(mean, np.nan)}), one._replace(**{missing: mean})]
+    answers = answer(network(), pair)
+    torch.testing.assert_close(answers[0], answers[1])
+    assert not torch.allclose(answers[0], answer(network(), [one])[0])
+
+
+@pytest.mark.parametrize("code", [2, 4, 1000, -1])
+def test_rare_and_foreign_categories_are_unknown(code):
+    one = graph(4, 5)
+    pair = [one._replace(x=one.x * [0, 1] + [value, 0]) for value in (0, code)]
+    answers = answer(network(), pair)
+    torch.testing.assert_close(answers[0], answers[1])
+    known = one._replace(x=one.x * [0, 1] + [3, 0])
+    assert not torch.allclose(answers[0], answer(network(), [known])[0])
+
+
+def test_many_categories_take_the_other_way_to_the_same_vectors(monkeypatch):
+    here = answer(network(), GRAPHS)
+    monkeypatch.setattr("pipeline.network.network._MULTI_HOT_CODES", 0)
+    torch.testing.assert_close(answer(network(), GRAPHS), here)
+
+
+def test_dropout_takes_descriptors_and_never_a_users_own_feature():
+    columns = tuple(Column(f"d{k}", "numeric") for k in range(50))
+    schema = dataclasses.replace(SCHEMA, graph_columns=(Column("t", "numeric"),), descriptor_columns=columns)
+    features = GraphFeatures(schema, {"u": {"mean": [0.0] * 51, "std": [1.0] * 51}}, 4, 0.5)
+    features.mlp = torch.nn.Identity()
+    u = torch.full((8, 51), 100.0)
+    trained = features(u)
+    assert (trained[:, 0] == 100).all()  # the user's own: whole, however far out
+    assert sorted(trained[:, 1:].unique().tolist()) == [0.0, 8.0]  # at most four deviations, doubled where kept
+    assert (features.eval()(u)[:, 1:] == 4).all()
+
+
+def test_graphs_without_any_feature():
+    schema = Schema("bare", "graph", SCHEMA.targets[:1], node_columns=(), edge_columns=())
+    nothing = {"mean": [], "std": []}
+    bare = [
+        Graph(g.x[:, :0], g.x_float[:, :0], g.edge_index, g.edge_attr[:, :0], g.edge_float[:, :0], g.u[:0], g.y)
+        for g in GRAPHS
+    ]
+    statistics = {"x_float": nothing, "edge_float": nothing, "u": nothing, "y": {"mean": [0.0], "std": [1.0]}}
+    net = build_network(NetworkConfig(hidden_dim=8, readout="sum"), schema, statistics)
+    out = answer(net, bare)
+    assert out.shape == (6, 1)
+    assert len(out.unique()) == 5  # the two empty graphs are alike, the others are told apart by their bonds
+
+
+def test_regression_comes_out_on_the_trained_scale():
+    net = network()
+    net.head.mlp[-1].weight.data.zero_()
+    net.head.mlp[-1].bias.data.copy_(torch.tensor([0.5, 2.0, 1.0, 2.0, 3.0, -1.0]))
+    # size: 10 + 4 · 0.5; logits stay; potency: 6 − 1.5
+    assert answer(net, GRAPHS[:1]).tolist() == [[12.0, 2.0, 1.0, 2.0, 3.0, 4.5]]
+
+
+def test_class_weights_are_taken_off_the_logits():
+    net = network()
+    plain = answer(net, GRAPHS)
+    net.head.class_weight.copy_(torch.tensor([1.0, 9.0, 1.0, 1.0, math.e, 1.0]))
+    shift = torch.tensor([0.0, -math.log(9), 0.0, 0.0, -1.0, 0.0])
+    weighted = answer(net, GRAPHS)
+    torch.testing.assert_close(weighted, plain + shift)
+    with torch.no_grad():
+        inner = net.inner(fields(collate(GRAPHS, directed=False)))
+    torch.testing.assert_close(inner[:, 1:5], plain[:, 1:5])
+    torch.testing.assert_close(inner[:, 0], (plain[:, 0] - 10) / 4)
+
+
+# --- ensemble ---------------------------------------------------------------------------------------------------
+
+
+class Constant(torch.nn.Module):
+    """A member that answers the same whatever comes."""
+
+    def __init__(self, values: list[float]) -> None:
+        super().__init__()
+        self.values = torch.tensor([values])
+
+    def forward(self, batch):
+        return self.values.expand(len(batch["u"]), -1)
+
+
+def test_one_member_answers_in_original_units_and_probabilities():
+    logits = [12.0, math.log(3), 0.0, math.log(2), 0.0, 6.0]
+    out = answer(Ensemble([Constant(logits)], SCHEMA), GRAPHS[:2])
+    # pIC50 6 is 1 µM, 1000 nM
+    torch.testing.assert_close(out, torch.tensor([[12.0, 0.75, 0.25, 0.5, 0.25, 1000.0]] * 2))
+
+
+def test_members_are_averaged_where_they_belong():
+    first = [10.0, 0.0, 1e3, 0.0, 0.0, 6.0]
+    second = [14.0, -1e3, 1e3, 0.0, 0.0, 8.0]
+    mean, std = answer(Ensemble([Constant(first), Constant(second)], SCHEMA), GRAPHS[:1])
+    # probabilities are averaged, not logits; potency on the trained scale (pIC50 7), its std in nM (1000 and 10)
+    torch.testing.assert_close(mean, torch.tensor([[12.0, 0.25, 1.0, 0.0, 0.0, 100.0]]))
+    root2 = math.sqrt(2)
+    want = torch.tensor([[4 / root2, 0.5 / root2, 0.0, 0.0, 0.0, 990 / root2]])
+    torch.testing.assert_close(std, want)
+
+
+def test_answers_stay_numbers_far_outside_the_training_range():
+    out = answer(Ensemble([Constant([1e3, 1e3, -1e3, 0.0, 1e3, -1e3])], SCHEMA), GRAPHS[:1])
+    assert torch.isfinite(out).all()
+
+
+def test_log10_is_undone():
+    schema = dataclasses.replace(SCHEMA, targets=(Target("k", "regression", transform="log10"),))
+    assert answer(Ensemble([Constant([3.0])], schema), GRAPHS[:1]).item() == pytest.approx(1000)
+
+
+def test_an_ensemble_keeps_its_state_to_the_members():
+    keys = Ensemble([network(), network()], SCHEMA).state_dict()
+    assert {key.split(".")[0] for key in keys} == {"members"}
+
+
+# --- configuration and a network of one's own --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"network": "mpnn"}, "network=mpnn: expected one of dmpnn, gine"),
+        ({"readout": "median"}, "readout=median: expected one of mean, sum"),
+        ({"hidden_dim": 0}, "hidden_dim=0"),
+        ({"num_layers": 0}, "num_layers=0"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+        ({"class_path": "Own"}, "package.module.Class"),
+        ({"init_args": {"depth": 1}}, "model.class_path"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"learning_rate": math.nan}, "learning_rate=nan"),
+        ({"weight_decay": -1.0}, "weight_decay=-1.0"),
+        ({"gradient_clip": math.inf}, "gradient_clip=inf"),
+        ({"ensemble": 0}, "ensemble=0"),
+        ({"class_weights": "some"}, "class_weights=some"),
+    ],
+)
+def test_wrong_settings_are_one_line(settings, says):
+    with pytest.raises(ConfigError, match=says):
+        TrainConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "says"),
+    [
+        ("nowhere.Network", {}, "nowhere"),
+        ("torch.nn.Nothing", {}, "Nothing"),
+        ("math.sqrt", {}, "expected a class of torch.nn.Module"),
+        (OWN, {"width": 3}, "width"),
+    ],
+)
+def test_an_own_network_that_cannot_be_built(path, arguments, says):
+    with pytest.raises(ConfigError, match=says):
+        build_network(NetworkConfig(class_path=path, init_args=arguments), SCHEMA, STATISTICS)
+
+
+class WrongShape(torch.nn.Module):
+    def __init__(self, hidden_dim: int) -> None:
+        super().__init__()
+
+    def forward(self, x, edge_index, edge_attr, batch, num_graphs):
+        return x
+
+
+def test_an_own_network_that_answers_wrongly():
+    net = build_network(NetworkConfig(hidden_dim=8, class_path=f"{__name__}.WrongShape"), SCHEMA, STATISTICS)
+    with pytest.raises(TrainingError, match=r"WrongShape: forward answered \(16, 8\), expected .* \(6, 8\)"):
+        answer(net, GRAPHS)
+
+
+def test_the_example_is_short_enough_to_copy():
+    source = import_class(OWN).__module__.replace(".", "/") + ".py"
+    from tests.conftest import ROOT
+
+    assert len((ROOT / source).read_text().splitlines()) <= 20
+
+
+@pytest.mark.slow
+def test_the_example_survives_onnx(tmp_path):
+    from pipeline.bundle.export import export_onnx
+    from pipeline.bundle.parity import check_parity
+
+    net = network(CONFIGS[-1]).eval()
+    export_onnx([net], SCHEMA, tmp_path / "own.onnx", {})
+    check_parity([net], tmp_path / "own.onnx", SCHEMA, GRAPHS[:3], scale=np.ones(6)).raise_if_failed()

@@ -1,0 +1,250 @@
+"""The card and the data page: the verdict first, all text escaped, nothing from outside, readable by machines."""
+
+import dataclasses
+from html.parser import HTMLParser
+
+import pytest
+
+from pipeline.errors import ShapeError
+from pipeline.evaluation.verdict import judge
+from pipeline.report.card import (
+    CardInputs,
+    Scope,
+    WorstCase,
+    build_card,
+    build_data_page,
+    describe_target,
+    known_categories,
+    limits_of,
+)
+from pipeline.report.html import STYLE, inline_svg
+from pipeline.report.markdown import build_markdown
+from pipeline.schema import Column, Schema, Target
+
+HOSTILE = "<script>alert('x')</script> & \"y\" <img src=x onerror=alert(1)>"
+NUMBER = Target("logS", "regression", unit="log mol/L", description="aqueous solubility")
+BINARY = Target(HOSTILE, "binary", classes=("<i>no", "yes\"'"))
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 10 10">'
+    '<defs><clipPath id="c"><rect width="10" height="10"/></clipPath></defs>'
+    '<g clip-path="url(#c)"><path id="m" d="M 0 0&#10;L 1 1"/><use xlink:href="#m"/><text>a &lt; b</text></g></svg>'
+)
+VOID = {"meta", "link", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Reads a page as a browser's parser would, and keeps what the tests look at."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.text, self.attributes = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open and data.strip():
+            self.text.append(data.strip())
+
+
+def card_of(targets=(NUMBER, BINARY), **changes):
+    metrics = {}
+    for target in targets:
+        name = "rmse" if target.kind == "regression" else "roc_auc"
+        for place, value in (("test", 0.58), ("baseline/forest", 0.52 if name == "rmse" else 0.5)):
+            metrics |= {
+                f"{place}/{target.key}/{name}{end}": value + d for end, d in (("", 0), ("_lo", -0.1), ("_hi", 0.1))
+            }
+    gate = {"regression": {"rmse": {"max": 1}}, "binary": {"roc_auc": {"min": 0.1}}}
+    schema = Schema(HOSTILE, "molecule", tuple(targets), (), (), graph_columns=(Column("<b>pH", "numeric"),))
+    card = CardInputs(
+        name=HOSTILE,
+        created="2026-01-01 <now>",
+        schema=schema,
+        verdict=judge(metrics, gate, {target.key: target.kind for target in targets}),
+        metrics=metrics,
+        scope=Scope((2, 55), {"element": ("C", "<N>")}, {"logS": (-11.6, 1.6)}, {"<b>pH": (1.0, 14.0)}),
+        thresholds={HOSTILE: 0.41},
+        data={HOSTILE: HOSTILE, "digest": "a" * 64},
+        counts={"read": 1282, HOSTILE: 3},
+        split={"sizes": {"train": 10, HOSTILE: 2}},
+        training={"resumed": False, "seeds": [0, 1], HOSTILE: HOSTILE},
+        parity_summary=HOSTILE,
+        parity=({"case": HOSTILE, "difference": 1e-7}, {"case": "no edges", "difference": 0.0}),
+        digests={"model.onnx": HOSTILE},
+        environment={HOSTILE: HOSTILE},
+        figures={target.name: {HOSTILE: SVG, "second": SVG} for target in targets},
+        data_figures={HOSTILE: SVG},
+        training_figures={"Learning curve": SVG},
+        worst={NUMBER.name: (WorstCase(17, HOSTILE, "-3.2", "<1>", SVG), WorstCase(18, None, "1", "2"))},
+        forest_note=HOSTILE,
+    )
+    return dataclasses.replace(card, **changes)
+
+
+def test_the_verdict_is_the_first_line():
+    card = card_of()
+    page = Page(build_card(card))
+    body = page.text[page.text.index("Skip to the content") + 1 :]
+    assert body[0] == card.verdict.headline
+    assert body[0].startswith("The forest baseline is better than the network on logS: RMSE 0.52 against 0.58.")
+
+
+@pytest.mark.parametrize(
+    "page", [build_card(card_of()), build_data_page(HOSTILE, {HOSTILE: {HOSTILE: HOSTILE}}, {HOSTILE: SVG})]
+)
+def test_nothing_hostile_and_nothing_from_outside(page):
+    read = Page(page)
+    assert not {"script", "img", "iframe", "object", "link", "form", "i", "b"} & set(read.tags)
+    for tag, name, value in read.attributes:
+        assert not name.startswith("on"), (tag, name)
+        if name in ("href", "src", "xlink:href"):
+            assert value.startswith("#"), value
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "//" not in STYLE
+    assert HOSTILE in " ".join(read.text)  # shown as text, not swallowed
+
+
+def test_ids_are_unique_and_references_found():
+    read = Page(build_card(card_of()))
+    ids = [value for _, name, value in read.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    wanted = [value[1:] for _, name, value in read.attributes if name == "href"]
+    wanted += [value for _, name, value in read.attributes if name == "aria-labelledby"]
+    wanted += [value[5:-1] for _, name, value in read.attributes if name == "clip-path"]
+    assert wanted
+    assert set(wanted) <= set(ids)
+
+
+def test_all_sections_are_there():
+    text = " ".join(Page(build_card(card_of())).text)
+    for words in (
+        "What it predicts",
+        "aqueous solubility. Answer: a number in log mol/L.",
+        "How good it is",
+        "0.580 [0.480, 0.680]",
+        "0.520 [0.420, 0.620]",
+        "called positive from 0.41, chosen on validation",
+        "Checks of the gate",
+        "Worst cases",
+        "Row 18: label 1, answer 2",
+        "fewer than 2 or more than 55 atoms",
+        "1,282",
+        "resumed no",
+        "1e-07",
+    ):
+        assert words in text, words
+
+
+def test_for_people_without_a_mouse_or_colours():
+    page = build_card(card_of())
+    read = Page(page)
+    assert ("html", "lang", "en") in read.attributes
+    assert ("meta", "name", "viewport") in read.attributes
+    assert read.tags.count("h1") == read.tags.count("main") == 1
+    pictures = [name for tag, name, value in read.attributes if tag == "svg" and name == "aria-label" and value]
+    assert len(pictures) == read.tags.count("svg")
+    assert read.tags.count("caption") == read.tags.count("table")
+    assert "@media print" in page
+
+
+@pytest.mark.parametrize(
+    ("ink", "paper"),
+    [
+        ("#4a5158", "#ffffff"),
+        ("#0b6b3a", "#eef8f1"),
+        ("#a4262c", "#fdf1f1"),
+        ("#7a4b00", "#fff8ec"),
+        ("#0b4f8a", "#ffffff"),
+    ],
+)
+def test_contrast(ink, paper):
+    """WCAG 2.2, 1.4.3: at least 4.5."""
+    assert ink in STYLE
+
+    def luminance(color):
+        parts = [int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        r, g, b = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    assert (luminance(paper) + 0.05) / (luminance(ink) + 0.05) >= 4.5
+
+
+def test_little_is_enough():
+    card = card_of()
+    bare = CardInputs("m", "today", card.schema, judge({}, {}, {}), {}, Scope((1, 1)))
+    text = " ".join(Page(build_card(bare)).text)
+    assert "No metric: the test split has no label for it." in text
+    assert "Training" not in text
+    assert "Beside the champion" not in text
+    assert build_markdown(bare)
+
+
+def test_pictures_keep_only_drawing():
+    bad = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1" onload="x()">'
+        '<script>x()</script><style>@import "x"</style>'
+        '<foreignObject><p/></foreignObject><image href="http://x/y.png"/><a href="http://x"><path d="M 0 0"/></a>'
+        '<!-- c --><path onclick="x()" style="fill: url(http://x)" d="M 0 0"/><use href="http://x#y"/></svg>'
+    )
+    assert inline_svg(bad, "f1-", "<a>") == (
+        '<svg viewBox="0 0 1 1" role="img" aria-label="&lt;a&gt;">'
+        '<path style="fill: none" d="M 0 0"></path><use></use></svg>'
+    )
+
+
+@pytest.mark.parametrize("text", ["", "<p/>", "<svg>", "no"])
+def test_what_is_no_picture_is_refused(text):
+    with pytest.raises(ShapeError, match="SVG document"):
+        inline_svg(text, "f", "label")
+
+
+def test_pictures_of_matplotlib_and_rdkit_fit():
+    from pipeline.report.figures import draw_molecule, split_sizes
+
+    for svg in (split_sizes({HOSTILE: 3}), draw_molecule("c1ccccc1O")):
+        page = Page(inline_svg(svg, "f1-", "label"))
+        assert "path" in page.tags
+
+
+def test_targets_in_words():
+    potency = Target("IC50", "regression", unit="nM", transform="p")
+    assert describe_target(potency) == "IC50. Answer: a number in nM. Trained and measured as −log10 of mol/L."
+    assert "which was not stated" in describe_target(Target("k", "regression"))
+    assert "the probability of 'yes'" in describe_target(Target("b", "binary", classes=("no", "yes")))
+    assert "one of 3 classes" in describe_target(Target("c", "multiclass", classes=("a", "b", "c")))
+
+
+def test_known_categories_are_those_seen_twice():
+    columns = (
+        Column("element", "categorical", ("C", "N", "Xe"), (9, 2, 1)),
+        Column("degree", "categorical", ("1",), (5,)),
+    )
+    assert known_categories(Schema("m", "molecule", (NUMBER,), columns, ())) == {"element": ("C", "N")}
+    assert known_categories(Schema("g", "graph", (NUMBER,), columns, ()))["degree"] == ("1",)
+
+
+def test_limits_name_what_training_lacks():
+    text = " ".join(limits_of(card_of()))
+    assert "logS outside -11.6 to 1.6" in text
+    assert "element: training knows only C, <N>" in text
+    assert "Feature <b>pH outside 1 to 14" in text
+
+
+def test_same_inputs_same_bytes():
+    assert build_card(card_of()) == build_card(card_of())

@@ -1,0 +1,159 @@
+"""`--model` pins a version at start; `--follow` changes to the alias's new one, under load, or stays."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import mlflow
+import pandas as pd
+import pytest
+
+from pipeline.bundle.build import build_bundle
+from pipeline.digests import write_digests
+from pipeline.errors import BundleError
+from tests.support.app_server import serving_app, wait_until
+from tests.support.small_models import MOLECULES, write_count_model
+
+pytestmark = pytest.mark.mlflow
+
+BODY = {"dataframe_records": [{"smiles": "CCO", "temperature": 0}]}
+
+
+def publish(folder, name, weight, harm=lambda bundle: None):
+    """Register a bundle whose answers are atoms times `weight` and point `champion` at it: version and digest."""
+    made = folder / f"{name}-{weight}"
+    write_count_model(folder / "model.onnx", MOLECULES, [float(weight)])
+    build_bundle(made, folder / "model.onnx", MOLECULES, pd.DataFrame({"smiles": ["CCO"], "temperature": [1.0]}))
+    harm(made)
+    digest = write_digests(made)
+    client = mlflow.MlflowClient()
+    with mlflow.start_run() as run:
+        mlflow.log_artifacts(str(made), "bundle")
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    source = f"{run.info.artifact_uri}/bundle"
+    version = client.create_model_version(name, source, run.info.run_id, tags={"graphline.digest": digest})
+    client.set_registered_model_alias(name, "champion", version.version)
+    return str(version.version), digest
+
+
+@pytest.fixture
+def env(tracking):
+    return {"MLFLOW_TRACKING_URI": tracking}
+
+
+def sizes(reply):
+    assert reply.status == 200, reply.body
+    return [row["size"] for row in reply.json["predictions"]]
+
+
+def other_answers(bundle):
+    record = bundle / "example_answers.json"
+    record.write_text(record.read_text().replace("size", "largeness"))
+
+
+def broken_code(bundle):
+    (bundle / "model.py").write_text("raise RuntimeError('broken')\n")
+
+
+@pytest.mark.slow
+def test_a_swap_under_load_loses_and_mixes_nothing(tracking, env, tmp_path):
+    first, digest = publish(tmp_path, "swap", 1)
+    options = ("--model", "models:/swap@champion", "--workers", "1", "--follow", "0.5")
+    with serving_app(tmp_path, *options, **env) as app:
+        pid = app.workers()
+        assert app.ask("GET", "/version").json == {"name": "swap", "version": first, "digest": digest}
+        stop = threading.Event()
+        seen = [set() for _ in range(4)]
+
+        def hammer(k):
+            order = []
+            while not stop.is_set():
+                reply = app.invoke(BODY)
+                version = reply.headers["x-model-version"]
+                assert sizes(reply) == [3.0 * int(version.split("/")[1])]  # weight and version are the same number
+                order.append(version)
+            seen[k] = set(order)
+            assert order == sorted(order)  # never back
+
+        with ThreadPoolExecutor(4) as pool:
+            asked = [pool.submit(hammer, k) for k in range(4)]
+            second, _ = publish(tmp_path, "swap", 2)
+            wait_until(lambda: app.ask("GET", "/version").json["version"] == second or any(a.done() for a in asked))
+            wait_until(lambda: app.invoke(BODY).headers["x-model-version"] == f"swap/{second}")
+            stop.set()
+            [one.result() for one in asked]
+        assert set.union(*seen) == {f"swap/{first}", f"swap/{second}"}
+        wait_until(lambda: len(app.workers()) == 1, 60)  # the old one has gone
+        assert app.workers() != pid
+        assert app.metric('graphline_worker_changes_total{kind="swapped"}') == 1
+        assert app.metric("graphline_model_info") == 1
+
+        # What is wrong never takes over, and what runs stays.
+        harms = [other_answers, broken_code]
+        for k, harm in enumerate(harms):
+            publish(tmp_path, "swap", 3 + k, harm)
+            wait_until(lambda: app.metric('graphline_follow_total{outcome="failed"}') > k)  # noqa: B023
+            assert sizes(app.invoke(BODY)) == [6.0]
+        reasons = [line["reason"] for line in app.lines() if line["event"] == "follow"]
+        assert "answers its input example differently" in reasons[0]
+        assert "Error: broken" in reasons[1]
+        assert len(app.workers()) == 1
+
+        # A good one after bad ones does.
+        last, _ = publish(tmp_path, "swap", 5)
+        wait_until(lambda: app.invoke(BODY).headers["x-model-version"] == f"swap/{last}")
+        assert app.stop() == 0
+
+
+def test_without_follow_the_version_is_pinned(tracking, env, tmp_path):
+    first, _ = publish(tmp_path, "pinned", 1)
+    with serving_app(tmp_path, "--model", "models:/pinned@champion", "--workers", "1", **env) as app:
+        publish(tmp_path, "pinned", 2)
+        assert app.invoke(BODY).headers["x-model-version"] == f"pinned/{first}"
+        assert next(line for line in app.lines() if line["event"] == "serving")["log"].startswith("there is no")
+
+
+def test_bytes_that_are_not_those_of_the_version_are_refused(tracking, env, tmp_path):
+    from tests.serving.test_app import refusal
+
+    version, _ = publish(tmp_path, "bytes", 1)
+    client = mlflow.MlflowClient()
+    client.set_model_version_tag("bytes", version, "graphline.digest", "0" * 64)
+    assert "expected 0000" in refusal(["--model", f"models:/bytes/{version}"], **env)
+    client.delete_model_version_tag("bytes", version, "graphline.digest")
+    assert "carries no digest" in refusal(["--model", "models:/bytes@champion"], **env)
+    assert "no alias 'nobody'" in refusal(["--model", "models:/bytes@nobody"], **env)
+
+
+def approve(name, release, digest):
+    """A record of the log that releases a version, as `promote` writes it."""
+    from pipeline.review.history import Record
+    from pipeline.review.log import append, read_log
+
+    history = read_log(name)
+    facts = {field.name: "" for field in dataclasses.fields(Record)}
+    facts |= {"candidate": 1, "champion_before": 0, "format": 1, "time": "2026-11-01T12:00:00.000Z"}
+    facts |= {"sequence": history.next_number, "previous": history.head, "action": "approve", "model": name}
+    facts |= {"release": int(release), "champion_after": int(release), "digest": digest}
+    client = mlflow.MlflowClient()
+    if not client.search_registered_models(f"name = '{name}-decisions'"):
+        client.create_registered_model(f"{name}-decisions")
+    append(history, Record(**facts), f"models:/{name}/{release}")
+
+
+def test_where_there_is_a_log_only_its_releases_are_served(tracking, tmp_path):
+    from serving.server.releases import check_log, pin
+
+    first, digest = publish(tmp_path, "logged", 1)
+    assert check_log(pin("models:/logged@champion")) == "there is no logged-decisions, not compared"
+    approve("logged", first, digest)
+    assert check_log(pin("models:/logged@champion")) == "record 1 of logged-decisions"
+    second, digest = publish(tmp_path, "logged", 2)
+    with pytest.raises(BundleError, match=r"logged version 2.* is not released in logged-decisions"):
+        check_log(pin("models:/logged@champion"))
+    approve("logged", second, "0" * 64)  # other bytes under the same number
+    with pytest.raises(BundleError, match="is not released"):
+        check_log(pin(f"models:/logged/{second}"))

@@ -1,0 +1,93 @@
+"""MLproject, the steps' dataclasses and the README say the same."""
+
+import dataclasses
+import re
+
+import pytest
+import yaml
+
+from pipeline.dataset.config import PrepareConfig
+from pipeline.errors import ROW_CODES
+from pipeline.evaluation.config import EvaluateConfig
+from pipeline.training.config import TrainConfig
+from steps.audit import AuditConfig
+from steps.board import BoardConfig
+from steps.bundle import BundleConfig
+from steps.cli.arguments import flat_names
+from steps.cli.mainconfig import MainConfig
+from steps.evidence import EvidenceConfig
+from steps.grant import GrantConfig
+from steps.predict import PredictConfig
+from steps.promote import PromoteConfig
+from steps.register import RegisterConfig
+from steps.reject import RejectConfig
+from steps.retire import RetireConfig
+from steps.rollback import RollbackConfig
+from steps.verify import VerifyConfig
+from tests.conftest import ROOT
+
+CONFIGS = {
+    "main": (PrepareConfig, TrainConfig, EvaluateConfig, MainConfig),
+    "prepare": (PrepareConfig,),
+    "train": (TrainConfig,),
+    "evaluate": (EvaluateConfig,),
+    "register": (RegisterConfig,),
+    "predict": (PredictConfig,),
+    "promote": (PromoteConfig,),
+    "reject": (RejectConfig,),
+    "rollback": (RollbackConfig,),
+    "retire": (RetireConfig,),
+    "audit": (AuditConfig,),
+    "evidence": (EvidenceConfig,),
+    "grant": (GrantConfig,),
+    "verify": (VerifyConfig,),
+    "board": (BoardConfig,),
+    "bundle": (BundleConfig,),
+}
+PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
+
+
+def real_defaults(config):
+    """Fields whose default is a value: what MLproject must declare."""
+    for field in dataclasses.fields(config):
+        if field.name in flat_names(config) and field.default not in (None, "", dataclasses.MISSING):
+            yield field.name, str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+
+
+def test_each_step_is_an_entry_point():
+    steps = {path.stem for path in (ROOT / "steps").glob("*.py")} - {"__init__"}
+    assert steps == set(PROJECT["entry_points"]) == set(CONFIGS)
+
+
+@pytest.mark.parametrize("entry", CONFIGS)
+def test_parameters_are_the_dataclasses_defaults(entry):
+    declared = PROJECT["entry_points"][entry].get("parameters", {})
+    assert all(value["type"] == "string" for value in declared.values())
+    expected = dict(pair for config in CONFIGS[entry] for pair in real_defaults(config))
+    assert {name: value["default"] for name, value in declared.items()} == expected
+
+
+@pytest.mark.parametrize("entry", CONFIGS)
+def test_command_passes_every_declared_parameter(entry):
+    point = PROJECT["entry_points"][entry]
+    words = f"python -m steps.{entry}" + "".join(f" --{name} {{{name}}}" for name in point.get("parameters", {}))
+    assert point["command"].split() == words.split()
+
+
+def test_no_parameter_belongs_to_two_steps_of_main():
+    names = [name for config in CONFIGS["main"] for name in flat_names(config)]
+    assert len(names) == len(set(names))
+
+
+def test_readme_names_every_entry_point_and_parameter():
+    readme = (ROOT / "README.md").read_text()
+    for entry in CONFIGS:
+        assert re.search(rf"\| `{entry}` \|", readme), entry
+    parameters = {name for configs in CONFIGS.values() for config in configs for name in flat_names(config)}
+    missing = [name for name in sorted(parameters) if f"`{name}" not in readme]
+    assert not missing
+
+
+def test_readme_lists_every_row_code_with_its_meaning():
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"| `{code}` | {meaning} |" in readme for code, meaning in ROW_CODES.items())
