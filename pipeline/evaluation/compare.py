@@ -19,11 +19,10 @@ from pipeline.evaluation.comparison import (
     Slices,
     WorseSlice,
 )
-from pipeline.evaluation.metrics import Pair
+from pipeline.evaluation.metrics import METRICS, Pair, loss_metric
 from pipeline.evaluation.overlap import Overlap
 from pipeline.evaluation.predictions import CHAMPION, MODEL, answer_columns, answers_of, compared_rows
 from pipeline.evaluation.slices import (
-    LOSSES,
     Outcome,
     Slice,
     correct,
@@ -33,7 +32,6 @@ from pipeline.evaluation.slices import (
     slice_sizes,
     try_slices,
 )
-from pipeline.evaluation.verdict import LOWER_IS_BETTER
 from pipeline.schema import Schema, Target
 
 MOVED = 8  # rows of a target that are shown
@@ -104,8 +102,7 @@ def _differences(schema: Schema, table: pd.DataFrame, pairs: Mapping[str, Mappin
     for target in schema.targets:
         rows = int((~np.isnan(compared_rows(table, target)[0])).sum())
         for name, pair in pairs[target.name].items():
-            lower = name in LOWER_IS_BETTER
-            found.append(Difference(target.name, name, rows, lower, *pair))
+            found.append(Difference(target.name, name, rows, METRICS[name].lower_is_better, *pair))
     return found
 
 
@@ -134,7 +131,7 @@ def _slices(
             target.name,
             one.slice.kind,
             one.slice.name,
-            LOSSES[target.kind],
+            loss_metric(target.kind).name,
             one.rows,
             one.challenger,
             one.champion,

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pipeline.errors import ConfigError
+from pipeline.evaluation.metrics import METRICS, metrics_of
+from pipeline.schema import TargetKind
 
-METRICS: dict[str, tuple[str, ...]] = {
-    "regression": ("rmse", "mae", "r2", "spearman"),
-    "binary": ("roc_auc", "prc_auc", "accuracy", "f1", "mcc", "brier"),
-    "multiclass": ("roc_auc", "accuracy", "f1", "mcc", "log_loss"),
-}
 COSTS = {
     "ms_per_request": "milliseconds of a request of one row",
     "ms_per_row": "milliseconds a row in requests of 256",
@@ -51,12 +48,12 @@ def check_gate(gate: object) -> None:
     Raises:
         ConfigError: naming the place, what stands there, and what may.
     """
-    rules = _mapping(gate, "gate", (*METRICS, "targets", "cost"))
-    for kind, metrics in METRICS.items():
-        _check_metrics(rules.get(kind) or {}, kind, metrics)
-    every = tuple(dict.fromkeys(name for metrics in METRICS.values() for name in metrics))
+    kinds = get_args(TargetKind)
+    rules = _mapping(gate, "gate", (*kinds, "targets", "cost"))
+    for kind in kinds:
+        _check_metrics(rules.get(kind) or {}, kind, tuple(metric.name for metric in metrics_of(kind)))
     for target, own in _mapping(rules.get("targets") or {}, "targets", None).items():
-        _check_metrics(own or {}, f"targets.{target}", every)
+        _check_metrics(own or {}, f"targets.{target}", tuple(METRICS))
     for name, rule in _mapping(rules.get("cost") or {}, "cost", tuple(COSTS)).items():
         for key, value in _mapping(rule, f"cost.{name}", ("max", "times_champion")).items():
             _check_number(value, f"cost.{name}.{key}")

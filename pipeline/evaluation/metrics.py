@@ -6,30 +6,77 @@ W (B, n), and its value on the data itself is the same formula on weights of one
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import DataError, ShapeError
-from pipeline.schema import Target, TargetKind
+from pipeline.evaluation.formulas import DEFAULT_THRESHOLD, Statistics, mcc_binary, prepare_statistics
+from pipeline.schema import ANSWERERS, Target, TargetKind
 
-METRICS: dict[TargetKind, tuple[str, ...]] = {
-    "regression": ("rmse", "mae", "r2", "spearman"),
-    "binary": ("roc_auc", "prc_auc", "accuracy", "f1", "mcc", "brier"),
-    "multiclass": ("roc_auc", "accuracy", "f1", "mcc", "log_loss"),
+_NUMBERS: tuple[TargetKind, ...] = ("regression",)
+_CLASSES: tuple[TargetKind, ...] = ("binary", "multiclass")
+
+
+class Metric(NamedTuple):
+    """One way to tell how good answers are; how it is computed says `pipeline.evaluation.formulas`.
+
+    Attributes:
+        name: as in metric keys.
+        title: as people read it.
+        kinds: of targets that have it; multi-class `f1` and `roc_auc` are macro averages.
+        leads: models are told apart by it in a headline: by the first of a kind that all of them have.
+        is_loss: it is the mean of `pipeline.evaluation.slices.row_losses`, or its root: the one of its kind that no
+            other kind has, defined on any rows, those of one class too.
+    """
+
+    name: str
+    title: str
+    kinds: tuple[TargetKind, ...]
+    lower_is_better: bool = False
+    leads: bool = False
+    is_loss: bool = False
+
+    @property
+    def label(self) -> str:
+        """Its title with an arrow to where it is better."""
+        return f"{self.title} {'↓' if self.lower_is_better else '↑'}"
+
+    @property
+    def sign(self) -> int:
+        """What to multiply a value by so that less is better."""
+        return 1 if self.lower_is_better else -1
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("rmse", "RMSE", _NUMBERS, lower_is_better=True, leads=True, is_loss=True),
+        Metric("mae", "MAE", _NUMBERS, lower_is_better=True),
+        Metric("r2", "R²", _NUMBERS),
+        Metric("spearman", "Spearman", _NUMBERS),
+        Metric("roc_auc", "ROC-AUC", _CLASSES, leads=True),
+        Metric("prc_auc", "PR-AUC", _CLASSES[:1]),
+        Metric("accuracy", "accuracy", _CLASSES),
+        Metric("f1", "F1", _CLASSES),
+        Metric("mcc", "MCC", _CLASSES),
+        Metric("brier", "Brier score", _CLASSES[:1], lower_is_better=True, leads=True, is_loss=True),
+        Metric("log_loss", "log loss", _CLASSES[1:], lower_is_better=True, leads=True, is_loss=True),
+    )
 }
-"""Names of the metrics of each kind; multi-class `f1` and `roc_auc` are macro averages."""
+"""All metrics by name, in the order in which they are shown."""
 
-DEFAULT_THRESHOLD = 0.5
+Standing = Literal["better", "worse", "unclear"]
+
 _MIN_RESAMPLES = 100
 _CELLS = 30_000_000  # rows x resamples (x classes); about three seconds on one core
 _BLOCK = 1 << 20  # cells of one weight matrix: 8 MB of float64 stay near the cache
 _TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 Array = NDArray[np.float64]
-Statistics = Callable[[Array], dict[str, Array]]  # weights (B, n) -> metric -> (B,)
 
 
 class Interval(NamedTuple):
@@ -46,6 +93,51 @@ class Pair(NamedTuple):
     challenger: Interval
     champion: Interval
     difference: Interval
+
+
+def metrics_of(kind: str) -> tuple[Metric, ...]:
+    """The metrics of one kind of target, in order."""
+    return tuple(metric for metric in METRICS.values() if kind in metric.kinds)
+
+
+def leading_metrics(kind: str) -> tuple[Metric, ...]:
+    """Those by which models are told apart in a headline, the first that all have."""
+    return tuple(metric for metric in metrics_of(kind) if metric.leads)
+
+
+def loss_metric(kind: str) -> Metric:
+    """The mean loss of the rows: the metric of any few of them."""
+    return next(metric for metric in metrics_of(kind) if metric.is_loss)
+
+
+def baselines_of(values: Mapping[str, float], target: str, metric: str) -> dict[str, float]:
+    """What each baseline reaches on a target, where it is a number; the simplest first.
+
+    Args:
+        values: by metric key, `baseline/<name>/<target>/<metric>` among them.
+        target: as it stands in metric keys.
+    """
+    keys = {name: f"baseline/{name}/{target}/{metric}" for name in ANSWERERS}
+    return {name: values[key] for name, key in keys.items() if math.isfinite(values.get(key, math.nan))}
+
+
+def best_baseline(values: Mapping[str, float], target: str, metric: Metric) -> tuple[str, float] | None:
+    """Name and value of the best baseline, of equally good ones the simplest; arguments as for `baselines_of`."""
+    found = baselines_of(values, target, metric.name).items()
+    return min(found, key=lambda one: metric.sign * one[1], default=None)
+
+
+def tell_apart(difference: Sequence[float], *, lower_is_better: bool) -> Standing:
+    """Which of two models is better: clear only where the interval of their difference leaves out zero.
+
+    Args:
+        difference: value, lower and upper end of first − second.
+
+    Returns:
+        How the first one stands.
+    """
+    _, low, high = difference if lower_is_better else (-difference[0], -difference[2], -difference[1])
+    return "better" if high < 0 else "worse" if low > 0 else "unclear"
 
 
 def to_trained_scale(target: Target, values: ArrayLike) -> Array:
@@ -92,7 +184,7 @@ def choose_threshold(y: ArrayLike, probability: ArrayLike) -> float:
     false_negative = np.append(0, np.cumsum(positive[ascending]))[below]
     tp = positive.sum() - false_negative
     fp = len(labels) - below - tp
-    mcc = _mcc_binary(tp, fp, false_negative, below - false_negative)
+    mcc = mcc_binary(tp, fp, false_negative, below - false_negative)
     best = np.flatnonzero(mcc >= mcc.max() - 1e-12)
     return float(candidates[best[np.argmin(np.abs(candidates[best] - DEFAULT_THRESHOLD))]])
 
@@ -117,7 +209,7 @@ def score_target(
             would pass 30 million: beyond 30,000 rows the intervals are narrow and seconds matter more.
 
     Returns:
-        The metrics of `METRICS[target.kind]`, with seeded intervals. What the labelled rows leave undefined is left
+        The metrics of the target's kind, with seeded intervals. What the labelled rows leave undefined is left
         out: r2 and spearman without variation, all but accuracy, brier and log_loss on a side with one class; nothing
         at all without labels. Resamples in which a metric is undefined do not count for its interval.
 
@@ -129,7 +221,7 @@ def score_target(
     labels, answers = _labelled(y, answer, name=target.name, width=width)
     if len(labels) == 0:
         return {}
-    statistics = _statistics(target, labels, answers, threshold)
+    statistics = prepare_statistics(target.kind, labels, answers, threshold)
     return _intervals(statistics, len(labels), resamples, seed, target.width)
 
 
@@ -162,18 +254,17 @@ def compare_target(
     _, second = _labelled(y, champion, name=target.name, width=width)
     if len(labels) == 0:
         return {}
-    mine = _statistics(target, labels, first, thresholds[0])
-    theirs = _statistics(target, labels, second, thresholds[1])
+    mine = prepare_statistics(target.kind, labels, first, thresholds[0])
+    theirs = prepare_statistics(target.kind, labels, second, thresholds[1])
 
     def statistics(w: Array) -> dict[str, Array]:
         a, b = mine(w), theirs(w)
-        columns = {name: (a[name], b[name], a[name] - b[name]) for name in METRICS[target.kind]}
+        columns = {name: (a[name], b[name], a[name] - b[name]) for name in a}
         return {f"{name} {k}": values for name, three in columns.items() for k, values in enumerate(three)}
 
     found = _intervals(statistics, len(labels), resamples, seed, 2 * target.width)
-    return {
-        name: Pair(*(found[f"{name} {k}"] for k in range(3))) for name in METRICS[target.kind] if f"{name} 2" in found
-    }
+    names = [metric.name for metric in metrics_of(target.kind)]
+    return {name: Pair(*(found[f"{name} {k}"] for k in range(3))) for name in names if f"{name} 2" in found}
 
 
 def compare_losses(challenger: Array, champion: Array, *, root: bool, resamples: int = 1000, seed: int = 0) -> Pair:
@@ -232,146 +323,3 @@ def _bootstrap(statistics: Statistics, n: int, resamples: int, seed: int, cells:
         weights = np.bincount(rows.ravel(), minlength=b * n).reshape(b, n).astype(np.float64)
         parts.append(statistics(weights))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _statistics(target: Target, y: Array, answer: Array, threshold: float | None) -> Statistics:
-    if target.kind == "regression":
-        return _regression(y, answer)
-    if target.kind == "binary":
-        return _binary(y == 1, answer, DEFAULT_THRESHOLD if threshold is None else threshold)
-    return _multiclass(y.astype(np.int64), answer)
-
-
-def _regression(y: Array, answer: Array) -> Statistics:
-    error = answer - y
-    columns = np.stack([error**2, np.abs(error), y - y.mean(), (y - y.mean()) ** 2], axis=1)  # centred: no cancellation
-    y_ranks, answer_ranks = _ranker(y), _ranker(answer)
-    n = len(y)
-
-    def statistics(w: Array) -> dict[str, Array]:
-        squared, absolute, first, second = (w @ columns).T / n  # (B,) each
-        variance = second - first**2
-        # relative to the second moment: a resample of one repeated value leaves rounding, not zero
-        variance = np.where(variance > 1e-12 * second, variance, np.nan)
-        return {
-            "rmse": np.sqrt(squared),
-            "mae": absolute,
-            "r2": 1 - squared / variance,
-            "spearman": _correlation(y_ranks(w), answer_ranks(w), w),
-        }
-
-    return statistics
-
-
-def _ranker(values: Array) -> Callable[[Array], Array]:
-    """Ranks of the rows in each resample, tied rows sharing the middle one, less the mean rank.  # (B, n) -> (B, n)"""
-    _, group = np.unique(values, return_inverse=True)  # (n,)
-    order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-
-    def ranks(w: Array) -> Array:
-        size = np.add.reduceat(w[:, order], starts, axis=1)  # (B, groups)
-        middle = np.cumsum(size, axis=1) - size / 2 - w.shape[1] / 2  # weights of a row add up to n
-        return np.asarray(middle[:, group])
-
-    return ranks
-
-
-def _correlation(a: Array, b: Array, w: Array) -> Array:
-    """Weighted Pearson correlation of centred rows; NaN where one does not vary."""
-    weighted = w * a
-    scale = np.einsum("bn,bn->b", weighted, a) * np.einsum("bn,bn,bn->b", w, b, b)
-    covariance = np.einsum("bn,bn->b", weighted, b)
-    return np.asarray(covariance / np.sqrt(np.where(scale > 0, scale, np.nan)))
-
-
-def _binary(positive: NDArray[np.bool_], score: Array, threshold: float) -> Statistics:
-    called = score >= threshold
-    outcomes = [positive & called, ~positive & called, positive & ~called, ~positive & ~called]
-    columns = np.stack([*outcomes, (score - positive) ** 2], axis=1).astype(np.float64)
-    areas = _areas(positive, score)
-
-    def statistics(w: Array) -> dict[str, Array]:
-        tp, fp, fn, tn, squared = (w @ columns).T  # (B,) each
-        two = (tp + fn > 0) & (fp + tn > 0)
-        n = w.shape[1]
-        roc_auc, prc_auc = areas(w)
-        return {
-            "roc_auc": roc_auc,
-            "prc_auc": prc_auc,
-            "accuracy": (tp + tn) / n,
-            "f1": np.where(two, 2 * tp / np.maximum(2 * tp + fp + fn, 1), np.nan),
-            "mcc": np.where(two, _mcc_binary(tp, fp, fn, tn), np.nan),
-            "brier": squared / n,
-        }
-
-    return statistics
-
-
-def _mcc_binary(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, tn: ArrayLike) -> Array:
-    """Matthews correlation; 0 where a row or column of the table is empty, as scikit-learn has it."""
-    tp, fp, fn, tn = (np.asarray(count, dtype=np.float64) for count in (tp, fp, fn, tn))
-    # square roots one by one: the product of four counts leaves the exact range of float64
-    scale = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
-    return np.asarray((tp * tn - fp * fn) / np.where(scale > 0, scale, np.inf))
-
-
-def _areas(positive: NDArray[np.bool_], score: Array) -> Callable[[Array], tuple[Array, Array]]:
-    """Areas under the ROC curve and average precision, tied scores taken at once.  # (B, n) -> (B,), (B,)"""
-    order = np.argsort(-score, kind="stable")
-    starts = np.flatnonzero(np.diff(score[order], prepend=np.inf))
-    sign = positive[order].astype(np.float64)
-
-    def areas(w: Array) -> tuple[Array, Array]:
-        ordered = w[:, order]
-        size = np.add.reduceat(ordered, starts, axis=1)  # (B, groups)
-        gained = np.add.reduceat(ordered * sign, starts, axis=1)
-        tp = np.cumsum(gained, axis=1)
-        called = np.cumsum(size, axis=1)
-        total, n = tp[:, -1], w.shape[1]
-        pairs = total * (n - total)
-        # a negative loses to the positives above it, and half to those beside it (Mann-Whitney)
-        ordered_pairs = np.einsum("bm,bm->b", size - gained, tp - gained / 2)
-        precision = tp / np.maximum(called, 1)
-        average = np.einsum("bm,bm->b", gained, precision)
-        two = pairs > 0
-        roc_auc = np.where(two, ordered_pairs / np.where(two, pairs, 1), np.nan)
-        return roc_auc, np.where(two, average / np.where(two, total, 1), np.nan)
-
-    return areas
-
-
-def _multiclass(y: NDArray[np.int64], probability: Array) -> Statistics:
-    n, k = probability.shape
-    called = probability.argmax(axis=1)
-    loss = -np.log(np.clip(probability[np.arange(n), y], np.finfo(np.float64).eps, 1.0))
-    cell = np.zeros((n, k * k))
-    cell[np.arange(n), y * k + called] = 1.0
-    areas = [_areas(y == c, probability[:, c]) for c in range(k)]
-
-    def statistics(w: Array) -> dict[str, Array]:
-        confusion = (w @ cell).reshape(-1, k, k)  # (B, true, called)
-        hits = np.einsum("bcc->bc", confusion)
-        true, said = confusion.sum(axis=2), confusion.sum(axis=1)
-        two = (true > 0).sum(axis=1) > 1
-        seen = (true + said) > 0  # classes without labels and calls do not count, as in scikit-learn
-        f1 = (2 * hits / np.maximum(true + said, 1)).sum(axis=1) / seen.sum(axis=1)
-        each = np.stack([area(w)[0] for area in areas], axis=1)  # (B, K), NaN where a class is absent
-        known = np.isfinite(each)
-        roc_auc = np.where(known, each, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-        return {
-            "roc_auc": np.where(two, roc_auc, np.nan),
-            "accuracy": hits.sum(axis=1) / n,
-            "f1": np.where(two, f1, np.nan),
-            "mcc": np.where(two, _mcc_multiclass(hits.sum(axis=1), true, said), np.nan),
-            "log_loss": w @ loss / n,
-        }
-
-    return statistics
-
-
-def _mcc_multiclass(hits: Array, true: Array, said: Array) -> Array:
-    """Matthews correlation of K classes; hits (B,), true and said (B, K).  Source: Gorodkin 2004, R_K."""
-    n = true.sum(axis=1)
-    scale = np.sqrt(n**2 - (true**2).sum(axis=1)) * np.sqrt(n**2 - (said**2).sum(axis=1))
-    return np.asarray((hits * n - (true * said).sum(axis=1)) / np.where(scale > 0, scale, np.inf))

@@ -22,8 +22,6 @@ from pipeline.samples.molecule.smiles import parse_smiles, scaffold_key
 from pipeline.schema import Limits, Target
 
 MIN_ROWS = 20
-LOSSES = {"regression": "rmse", "binary": "brier", "multiclass": "log_loss"}
-"""The metric of a slice: one that is a mean over rows, so that it is defined within one class too."""
 
 _PARTS = 4  # of sizes and of labels: a quarter of the rows each
 _FLIPS, _CELLS = 10_000, 30_000_000

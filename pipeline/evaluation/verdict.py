@@ -10,25 +10,8 @@ from statistics import NormalDist
 from typing import Any
 
 from pipeline.evaluation.gate import COSTS, check_gate
+from pipeline.evaluation.metrics import METRICS, Metric, best_baseline, leading_metrics
 from pipeline.schema import metric_key
-
-LOWER_IS_BETTER = {"rmse", "mae", "brier", "log_loss"}
-HEADLINE = {"regression": ("rmse",), "binary": ("roc_auc", "brier"), "multiclass": ("roc_auc", "log_loss")}
-"""Per kind: the metric by which network and baselines are compared in the headline; the first that all have."""
-
-TITLES = {
-    "rmse": "RMSE",
-    "mae": "MAE",
-    "r2": "R²",
-    "spearman": "Spearman",
-    "roc_auc": "ROC-AUC",
-    "prc_auc": "PR-AUC",
-    "accuracy": "accuracy",
-    "f1": "F1",
-    "mcc": "MCC",
-    "brier": "Brier score",
-    "log_loss": "log loss",
-}
 
 
 @dataclass(frozen=True)
@@ -154,7 +137,7 @@ def _headline(
 
 def _kinds(metrics: Mapping[str, float]) -> dict[str, str]:
     """Targets and their kinds, by the metric that only that kind has."""
-    mark = {"rmse": "regression", "brier": "binary", "log_loss": "multiclass"}
+    mark = {metric.name: metric.kinds[0] for metric in METRICS.values() if metric.is_loss}
     names = [name.removeprefix("test/").rpartition("/") for name in metrics if name.startswith("test/")]
     return {target: mark[metric] for target, _, metric in names if metric in mark}
 
@@ -188,7 +171,7 @@ def _check(
         if other is None:
             yield Check(name, value, None, False, f"{title} has no {kind} baseline to be held against")
             return
-        lower = _is_lower_better(metric)
+        lower = _metric(metric).lower_is_better
         than = f"the {kind} baseline's {other:.3g}" + (f" by a margin of {by:g}" if by else "")
         yield _compare(name, title, value, other - by if lower else other + by, lower=lower, than=than)
     if "champion" in rule:
@@ -218,7 +201,7 @@ def _check_champion(
         origin = ", half the width of the paired interval"
     else:
         margin, origin = float(allowed), ""
-    sign = 1 if _is_lower_better(metric) else -1
+    sign = _metric(metric).sign
     reason = f"{title} is {_beside(metric, value, rival)}; {margin:.3g} worse is allowed{origin}"
     yield Check(name, value, sign * margin, sign * value <= margin, reason)
 
@@ -254,45 +237,35 @@ def _compare(name: str, title: str, value: float, threshold: float, *, lower: bo
 
 def _baseline_win(metrics: Mapping[str, float], target: str, kind: str) -> str | None:
     """A sentence if some baseline is better than the network; the best of them."""
-    for metric in HEADLINE.get(kind, ()):
-        value = _number(metrics, f"test/{target}/{metric}")
-        others = _baselines(metrics, target, metric)
-        if value is None or not others:
+    for metric in leading_metrics(kind):
+        value = _number(metrics, f"test/{target}/{metric.name}")
+        best = best_baseline(metrics, target, metric)
+        if value is None or best is None:
             continue
-        lower = _is_lower_better(metric)
-        best = min(others, key=lambda name: others[name] if lower else -others[name])
-        if not (others[best] < value if lower else others[best] > value):
+        name, other = best
+        if metric.sign * other >= metric.sign * value:
             return None
-        mine, theirs = _apart(value, others[best])
-        return f"The {best} baseline is better than the network on {target}: {_title(metric)} {theirs} against {mine}."
+        mine, theirs = _apart(value, other)
+        return f"The {name} baseline is better than the network on {target}: {metric.title} {theirs} against {mine}."
     return None
-
-
-def _baselines(metrics: Mapping[str, float], target: str, metric: str) -> dict[str, float]:
-    end = f"/{target}/{metric}"
-    names = [name for name in metrics if name.startswith("baseline/") and name.endswith(end)]
-    found = {name.removeprefix("baseline/").removesuffix(end): _number(metrics, name) for name in names}
-    return {name: value for name, value in found.items() if value is not None and "/" not in name}
 
 
 def _summary(metrics: Mapping[str, float], kinds: Mapping[str, str], rival: Rival | None) -> str:
     """The first target's headline metric with its interval, beside its best baseline and the champion."""
     target, kind = next(iter(kinds.items()))
     more = f" ({len(kinds) - 1} more targets)" if len(kinds) > 1 else ""
-    for metric in HEADLINE.get(kind, ()):
-        name = f"test/{target}/{metric}"
+    for metric in leading_metrics(kind):
+        name = f"test/{target}/{metric.name}"
         value, lo, hi = _number(metrics, name), _number(metrics, f"{name}_lo"), _number(metrics, f"{name}_hi")
         if value is None:
             continue
         interval = f" [{lo:.3g}, {hi:.3g}]" if lo is not None and hi is not None else ""
-        others = _baselines(metrics, target, metric)
-        sign = 1 if _is_lower_better(metric) else -1
-        best = min(others, key=lambda name: sign * others[name], default=None)
-        beside = f", the {best} baseline {others[best]:.3g}" if best else ""
-        difference = _number(metrics, f"difference/{target}/{metric}")
+        best = best_baseline(metrics, target, metric)
+        beside = f", the {best[0]} baseline {best[1]:.3g}" if best else ""
+        difference = _number(metrics, f"difference/{target}/{metric.name}")
         if difference is not None:
-            beside += f"; {_beside(metric, difference, rival)}"
-        return f"{_title(metric)} {value:.3g}{interval} on {target}{beside}{more}."
+            beside += f"; {_beside(metric.name, difference, rival)}"
+        return f"{metric.title} {value:.3g}{interval} on {target}{beside}{more}."
     return f"all checks{more}."
 
 
@@ -313,15 +286,15 @@ def _number(metrics: Mapping[str, float], name: str) -> float | None:
 def _beside(metric: str, difference: float, rival: Rival | None) -> str:
     if difference == 0:
         return f"equal to {rival}"
-    word = "worse" if (difference > 0) == _is_lower_better(metric) else "better"
+    word = "worse" if (difference > 0) == _metric(metric).lower_is_better else "better"
     return f"{abs(difference):.3g} {word} than {rival}"
 
 
-def _is_lower_better(metric: str) -> bool:
-    return metric.removesuffix("_lo").removesuffix("_hi") in LOWER_IS_BETTER
+def _metric(name: str) -> Metric:
+    """The metric of a rule, which may be for an end of its interval."""
+    return METRICS[name.removesuffix("_lo").removesuffix("_hi")]
 
 
-def _title(metric: str) -> str:
-    base = metric.removesuffix("_lo").removesuffix("_hi")
-    end = {"_lo": " (lower end)", "_hi": " (upper end)"}.get(metric[len(base) :], "")
-    return TITLES.get(base, base) + end
+def _title(name: str) -> str:
+    ends = {"_lo": " (lower end)", "_hi": " (upper end)"}
+    return _metric(name).title + ends.get(name[-3:], "")

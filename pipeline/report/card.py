@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from pipeline.evaluation.comparison import Comparison
-from pipeline.evaluation.gate import METRICS
-from pipeline.evaluation.verdict import TITLES, Verdict
+from pipeline.evaluation.metrics import Metric, baselines_of, metrics_of
+from pipeline.evaluation.verdict import Verdict
 from pipeline.report.comparison import comparison_blocks, cost_blocks
 from pipeline.report.html import Html, build_page, bullets, facts, figures, heading, html, paragraph, sections, table
-from pipeline.schema import Schema, Target
+from pipeline.schema import ANSWERERS, Schema, Target
 
 CALIBRATION = ("Residuals", "Reliability")
 """How the captions of figures begin that tell of calibration."""
@@ -201,7 +201,7 @@ def _quality(card: CardInputs, ids: count[int]) -> list[Html]:
     if card.verdict.baseline_wins:
         blocks.append(bullets(card.verdict.baseline_wins))
     for target in card.schema.targets:
-        rows = [row for metric in METRICS[target.kind] if (row := _metric_row(card, target, metric))]
+        rows = [row for metric in metrics_of(target.kind) if (row := _metric_row(card, target, metric))]
         blocks.append(heading(target.name))
         if not rows:
             blocks.append(paragraph("No metric: the test split has no label for it."))
@@ -211,7 +211,7 @@ def _quality(card: CardInputs, ids: count[int]) -> list[Html]:
             caption += f"; on the trained scale ({'log10' if target.transform == 'log10' else '−log10 of mol/L'})"
         if target.name in card.thresholds:
             caption += f"; called positive from {card.thresholds[target.name]:.3g}, chosen on validation"
-        kinds = baseline_kinds(card, target)
+        kinds = _baseline_kinds(card, target)
         blocks.append(table(["Metric", "Model", *[f"Baseline: {kind}" for kind in kinds]], rows, caption))
         blocks += _figures(card, target.name, ids, calibration=False)
     if card.forest_note:
@@ -233,29 +233,25 @@ def _quality(card: CardInputs, ids: count[int]) -> list[Html]:
     ]
 
 
-def _metric_row(card: CardInputs, target: Target, metric: str) -> list[str] | None:
-    if f"test/{target.key}/{metric}" not in card.metrics:
+def _metric_row(card: CardInputs, target: Target, metric: Metric) -> list[str] | None:
+    if f"test/{target.key}/{metric.name}" not in card.metrics:
         return None
-    places = ["test", *[f"baseline/{kind}" for kind in baseline_kinds(card, target)]]
-    better = "↓" if metric in ("rmse", "mae", "brier", "log_loss") else "↑"
     cells = []
-    for place in places:
-        value = card.metrics.get(f"{place}/{target.key}/{metric}")
-        interval = _interval(card, target, metric, place)
+    for place in ["test", *[f"baseline/{kind}" for kind in _baseline_kinds(card, target)]]:
+        name = f"{place}/{target.key}/{metric.name}"
+        value, interval = card.metrics.get(name), _interval(card, name)
         cells.append("–" if value is None else f"{value:.3f}" + (f" {interval}" if interval else ""))
-    return [f"{TITLES[metric]} {better}", *cells]
+    return [metric.label, *cells]
 
 
-def _interval(card: CardInputs, target: Target, metric: str, place: str = "test") -> str:
-    name = f"{place}/{target.key}/{metric}"
+def _interval(card: CardInputs, name: str) -> str:
     lo, hi = card.metrics.get(f"{name}_lo"), card.metrics.get(f"{name}_hi")
     return "" if lo is None or hi is None else f"[{lo:.3f}, {hi:.3f}]"
 
 
-def baseline_kinds(card: CardInputs, target: Target) -> list[str]:
-    ends = tuple(f"/{target.key}/{metric}" for metric in METRICS[target.kind])
-    names = [name.split("/")[1] for name in card.metrics if name.startswith("baseline/") and name.endswith(ends)]
-    return list(dict.fromkeys(names))
+def _baseline_kinds(card: CardInputs, target: Target) -> list[str]:
+    found = [baselines_of(card.metrics, target.key, metric.name) for metric in metrics_of(target.kind)]
+    return [name for name in ANSWERERS if any(name in one for one in found)]
 
 
 def _calibration(card: CardInputs, ids: count[int]) -> list[Html]:

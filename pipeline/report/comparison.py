@@ -7,7 +7,7 @@ from itertools import count
 
 from pipeline.evaluation.comparison import Comparison, Costs, Difference, Slices, Triple, WorseSlice
 from pipeline.evaluation.gate import COSTS
-from pipeline.evaluation.verdict import TITLES
+from pipeline.evaluation.metrics import METRICS, tell_apart
 from pipeline.report.html import Html, bullets, heading, inline_svg, paragraph, table
 
 MAX_SLICES = 12
@@ -59,18 +59,16 @@ def in_brackets(values: Triple, sign: str = "") -> str:
 
 def which_is_better(one: Difference) -> str:
     """Which of the two the interval of the difference tells to be better."""
-    value, lo, hi = one.difference
-    if value == 0 == lo == hi:
+    if not any(one.difference):
         return "the same"
-    if lo <= 0 <= hi:
-        return "not told apart"
-    return "this model" if (value < 0) == one.lower_is_better else "the champion"
+    words = {"better": "this model", "worse": "the champion", "unclear": "not told apart"}
+    return words[tell_apart(one.difference, lower_is_better=one.lower_is_better)]
 
 
 def _metrics(metrics: Iterable[Difference], title: str) -> Html:
     rows = [
         [
-            f"{one.target}: {TITLES[one.metric]} {'↓' if one.lower_is_better else '↑'}",
+            f"{one.target}: {METRICS[one.metric].label}",
             one.rows,
             in_brackets(one.challenger),
             in_brackets(one.champion),
@@ -106,7 +104,7 @@ def _slice(one: WorseSlice) -> list[object]:
     return [
         f"{one.target}, {one.kind}: {one.name}",
         one.rows,
-        TITLES[one.metric],
+        METRICS[one.metric].title,
         f"{one.challenger:.3f}",
         f"{one.champion:.3f}",
         in_brackets(one.difference, "+"),

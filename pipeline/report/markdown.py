@@ -5,9 +5,8 @@ Lists of versions show the first line raw and cut, so that one is plain text: th
 
 from __future__ import annotations
 
-from pipeline.evaluation.gate import METRICS
-from pipeline.evaluation.verdict import LOWER_IS_BETTER, TITLES
-from pipeline.report.card import CardInputs, baseline_kinds, describe_target, limits_of
+from pipeline.evaluation.metrics import best_baseline, metrics_of
+from pipeline.report.card import CardInputs, describe_target, limits_of
 from pipeline.report.comparison import difference_of, which_is_better
 from pipeline.schema import Target
 
@@ -43,28 +42,23 @@ def _metrics(card: CardInputs, targets: tuple[Target, ...]) -> list[str]:
     head = ["test metric", "model", "95 % interval", "best baseline", *(["champion", "better"] if compared else [])]
     lines = [_row(head), _row(["---"] * len(head))]
     for target in targets:
-        for metric in METRICS[target.kind][: 2 if len(targets) > 1 else 4]:
-            name = f"test/{target.key}/{metric}"
+        for metric in metrics_of(target.kind)[: 2 if len(targets) > 1 else 4]:
+            name = f"test/{target.key}/{metric.name}"
             if name not in card.metrics:
                 continue
             lo, hi = card.metrics.get(f"{name}_lo"), card.metrics.get(f"{name}_hi")
             interval = "–" if lo is None or hi is None else f"[{lo:.3f}, {hi:.3f}]"
-            title = f"{_md(target.name)}: {TITLES[metric]}"
-            cells = [title, f"{card.metrics[name]:.3f}", interval, _best_baseline(card, target, metric)]
-            lines.append(_row([*cells, *(_beside(card, target, metric) if compared else [])]))
+            title = f"{_md(target.name)}: {metric.title}"
+            best = best_baseline(card.metrics, target.key, metric)
+            baseline = f"{best[1]:.3f} ({best[0]})" if best else "–"
+            beside = _beside(card, target, metric.name) if compared else []
+            lines.append(_row([title, f"{card.metrics[name]:.3f}", interval, baseline, *beside]))
     return lines
 
 
 def _beside(card: CardInputs, target: Target, metric: str) -> list[str]:
     one = difference_of(card.comparison, target.name, metric) if card.comparison else None
     return [f"{one.champion[0]:.3f}", which_is_better(one)] if one else ["–", "–"]
-
-
-def _best_baseline(card: CardInputs, target: Target, metric: str) -> str:
-    sign = 1 if metric in LOWER_IS_BETTER else -1
-    values = {kind: card.metrics.get(f"baseline/{kind}/{target.key}/{metric}") for kind in baseline_kinds(card, target)}
-    ranked = sorted((sign * value, kind) for kind, value in values.items() if value is not None)
-    return f"{sign * ranked[0][0]:.3f} ({_md(ranked[0][1])})" if ranked else "–"
 
 
 def _row(cells: list[str]) -> str:

@@ -1,5 +1,7 @@
 """Metrics against scikit-learn and scipy, by hand, and on inputs that go wrong in practice."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,21 +10,29 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from pipeline.errors import DataError, ShapeError
-from pipeline.evaluation import gate
 from pipeline.evaluation.metrics import (
     METRICS,
+    best_baseline,
     choose_threshold,
     compare_losses,
     compare_target,
+    loss_metric,
+    metrics_of,
     score_target,
+    tell_apart,
     to_trained_scale,
 )
-from pipeline.schema import Target
+from pipeline.evaluation.slices import row_losses
+from pipeline.schema import Target, TargetKind
 
 NUMBER = Target("logS", "regression")
 BINARY = Target("active", "binary", classes=("no", "yes"))
 CLASSES = Target("kind", "multiclass", classes=("a", "b", "c"))
 FEW = {"resamples": 20}
+
+
+def names_of(target):
+    return [metric.name for metric in metrics_of(target.kind)]
 
 
 def values_of(target, y, answer, **options):
@@ -124,7 +134,7 @@ def test_resamples_are_what_drawing_rows_gives(target):
         "mcc": lambda a, b: sk.matthews_corrcoef(a, b >= 0.5),
         "brier": lambda a, b: np.mean((a - b) ** 2),
     }
-    for name in METRICS[target.kind]:
+    for name in names_of(target):
         drawn = [oracle[name](y[row], answer[row]) for row in rows]
         assert (found[name].lo, found[name].hi) == pytest.approx(tuple(np.percentile(drawn, (2.5, 97.5))))
 
@@ -207,8 +217,46 @@ def test_trained_scale():
     np.testing.assert_array_equal(to_trained_scale(NUMBER, [1.5]), [1.5])
 
 
-def test_names_are_those_of_the_gate():
-    assert METRICS == gate.METRICS
+@pytest.mark.parametrize("target", [NUMBER, BINARY, CLASSES], ids=lambda target: target.kind)
+def test_the_table_names_what_is_computed(target):
+    answer = np.eye(3)[[0, 1, 1, 2]] if target is CLASSES else [0.1, 0.7, 0.8, 0.9]
+    found = score_target(target, [0, 1, 0, 1], answer, **FEW)
+    assert list(found) == names_of(target)
+    assert all(kind in get_args(TargetKind) for metric in METRICS.values() for kind in metric.kinds)
+
+
+@pytest.mark.parametrize("target", [NUMBER, BINARY, CLASSES], ids=lambda target: target.kind)
+def test_the_loss_metric_is_the_mean_of_the_row_losses(target):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 30).astype(float)
+    answer = rng.dirichlet(np.ones(3), 30) if target is CLASSES else rng.random(30)
+    metric, mean = loss_metric(target.kind), row_losses(target, y, answer).mean()
+    value = values_of(target, y, answer)[metric.name]
+    assert value == pytest.approx(np.sqrt(mean) if metric.name == "rmse" else mean)
+    assert metric.lower_is_better
+    assert metric.kinds == (target.kind,)
+
+
+def test_the_best_baseline_is_the_simplest_of_equally_good_ones():
+    values = {"baseline/forest/t/rmse": 0.5, "baseline/mean/t/rmse": 0.5, "baseline/mean/t/r2": 0.1}
+    values |= {"baseline/forest/t/r2": 0.2, "baseline/forest/other/r2": 0.9, "baseline/mean/t/mae": np.nan}
+    assert best_baseline(values, "t", METRICS["rmse"]) == ("mean", 0.5)
+    assert best_baseline(values, "t", METRICS["r2"]) == ("forest", 0.2)
+    assert best_baseline(values, "t", METRICS["mae"]) is None
+
+
+@pytest.mark.parametrize(
+    ("difference", "low_is_good", "high_is_good"),
+    [
+        ((-0.2, -0.3, -0.1), "better", "worse"),
+        ((0.2, 0.1, 0.3), "worse", "better"),
+        ((-0.2, -0.3, 0.0), "unclear", "unclear"),
+        ((0.0, 0.0, 0.0), "unclear", "unclear"),
+    ],
+)
+def test_two_models_are_told_apart_where_the_interval_leaves_out_zero(difference, low_is_good, high_is_good):
+    assert tell_apart(difference, lower_is_better=True) == low_is_good
+    assert tell_apart(difference, lower_is_better=False) == high_is_good
 
 
 @pytest.mark.slow
@@ -238,7 +286,7 @@ def test_a_model_differs_from_itself_by_exactly_nothing(target):
     y[::7] = np.nan
     answer = rng.dirichlet(np.ones(3), 60) if target is CLASSES else rng.random(60)
     pairs = compare_target(target, y, answer, answer.copy(), resamples=200)
-    assert list(pairs) == list(METRICS[target.kind])
+    assert list(pairs) == list(names_of(target))
     assert all(tuple(pair.difference) == (0.0, 0.0, 0.0) for pair in pairs.values())
     alone = score_target(target, y, answer, resamples=200)
     assert all(pair.challenger == pair.champion for pair in pairs.values())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import mlflow
 import numpy as np
@@ -14,19 +14,18 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.errors import RegistryError
-from pipeline.evaluation.gate import METRICS
+from pipeline.evaluation.metrics import METRICS, Metric, best_baseline, leading_metrics, metrics_of, tell_apart
 from pipeline.evaluation.predictions import answer_columns, answerers, answers_of, labels_of, read_table
-from pipeline.evaluation.verdict import HEADLINE, LOWER_IS_BETTER, TITLES, Verdict
+from pipeline.evaluation.verdict import Verdict
 from pipeline.report.figures import draw_molecule, learning_curve, parity_plot, target_figures
 from pipeline.report.fill import worst_cases
 from pipeline.review.board.page import Molecule, Score, Sheet, SliceLine, Standing, live, minus, with_interval
 from pipeline.review.review import judge_candidate
 from pipeline.runs.registry import AUTHOR
 from pipeline.runs.tracking import fetch_files, find_run
-from pipeline.schema import Schema, Target
+from pipeline.schema import Schema, Target, TargetKind
 
 Metrics = Mapping[str, float]
-Found = tuple[float, float | None, float | None]
 
 MAX_TARGETS = 6  # whose pictures and rows are shown, the first ones
 FIGURES = ("Parity: answers over labels", "ROC curve", "Reliability: stated and seen", "Confusion matrix")
@@ -71,11 +70,11 @@ def fill_sheet(candidate: ModelVersion, champion: int, champion_run: Run | None,
 
 def lead_score(metrics: Metrics) -> str:
     """The first target's metric that counts most, with its interval."""
+    firsts = {leading_metrics(kind)[0].name for kind in get_args(TargetKind)}
     for name in metrics:
         place, _, metric = name.rpartition("/")
-        if place.startswith("test/") and metric in ("rmse", "roc_auc"):
-            text = with_interval(metrics[name], metrics.get(f"{name}_lo"), metrics.get(f"{name}_hi"))
-            return f"{TITLES[metric]} {text} on {place.removeprefix('test/')}"
+        if place.startswith("test/") and metric in firsts:
+            return f"{METRICS[metric].title} {_text(metrics, name)} on {place.removeprefix('test/')}"
     return "–"
 
 
@@ -134,18 +133,19 @@ class Beside:
         several = f", on {sum(lead[0] == standing for lead in leads)} of {len(leads)} targets" if leads[1:] else ""
         one = self._score(target, metric)
         return standing, (
-            f"{words[standing]} {champion}{several}: {TITLES[metric]} on {target.name} {one.candidate} "
+            f"{words[standing]} {champion}{several}: {metric.title} on {target.name} {one.candidate} "
             f"against {one.champion}; difference {one.difference} (95 % intervals)."
         )
 
     def scores(self, target: Target) -> list[Score]:
         """The metrics of a target that the candidate has."""
-        return [self._score(target, one) for one in METRICS[target.kind] if f"test/{target.key}/{one}" in self.metrics]
+        own = [one for one in metrics_of(target.kind) if f"test/{target.key}/{one.name}" in self.metrics]
+        return [self._score(target, one) for one in own]
 
-    def standing(self, target: Target, metric: str) -> Standing:
+    def standing(self, target: Target, metric: Metric) -> Standing:
         """Better or worse than the champion, where the interval of the difference leaves out zero."""
-        pair = self.pairs.get((target.name, metric))
-        return _standing(pair["difference"], pair["lower_is_better"]) if pair else "unknown"
+        pair = self.pairs.get((target.name, metric.name))
+        return tell_apart(pair["difference"], lower_is_better=metric.lower_is_better) if pair else "unknown"
 
     def slices(self) -> list[SliceLine]:
         """Parts of the test rows on which the candidate is worse, the clearest first."""
@@ -153,7 +153,7 @@ class Beside:
             SliceLine(
                 f"{one['target']}, {one['kind']}: {one['name']}",
                 f"{one['rows']:,}",
-                TITLES[one["metric"]],
+                METRICS[one["metric"]].title,
                 with_interval(one["challenger"]),
                 with_interval(one["champion"]),
                 with_interval(*one["difference"], signed=True),
@@ -197,28 +197,22 @@ class Beside:
             if name in mine
         }
 
-    def _lead(self, target: Target) -> tuple[Target, str] | None:
-        return next(((target, one) for one in HEADLINE[target.kind] if (target.name, one) in self.pairs), None)
+    def _lead(self, target: Target) -> tuple[Target, Metric] | None:
+        leads = leading_metrics(target.kind)
+        return next(((target, one) for one in leads if (target.name, one.name) in self.pairs), None)
 
-    def _score(self, target: Target, metric: str) -> Score:
-        name, lower = f"{target.key}/{metric}", metric in LOWER_IS_BETTER
-        pair = self.pairs.get((target.name, metric))
-        kinds = {key.split("/")[1] for key in self.metrics if key.startswith("baseline/")}
-        found = {kind: self.metrics[key] for kind in kinds if (key := f"baseline/{kind}/{name}") in self.metrics}
-        best = min(sorted(found), key=lambda kind: found[kind] if lower else -found[kind], default=None)
+    def _score(self, target: Target, metric: Metric) -> Score:
+        name = f"test/{target.key}/{metric.name}"
+        pair = self.pairs.get((target.name, metric.name))
+        best = best_baseline(self.metrics, target.key, metric)
         return Score(
-            f"{TITLES[metric]} {'↓' if lower else '↑'}",
-            with_interval(*pair["challenger"]) if pair else _text(_read(self.metrics, f"test/{name}")),
-            with_interval(*pair["champion"]) if pair else _text(_read(self.own, f"test/{name}")),
+            metric.label,
+            with_interval(*pair["challenger"]) if pair else _text(self.metrics, name),
+            with_interval(*pair["champion"]) if pair else _text(self.own, name),
             with_interval(*pair["difference"], signed=True) if pair else "–",
             self.standing(target, metric),
-            f"{with_interval(found[best])} ({best})" if best else "–",
+            f"{with_interval(best[1])} ({best[0]})" if best else "–",
         )
-
-
-def _standing(difference: Sequence[float], lower_is_better: bool) -> Standing:
-    low, high = difference[1:] if lower_is_better else (-difference[2], -difference[1])
-    return "better" if high < 0 else "worse" if low > 0 else "unclear"
 
 
 def _kind(verdict: Verdict | None) -> str:
@@ -227,12 +221,10 @@ def _kind(verdict: Verdict | None) -> str:
     return "failed" if not verdict.passed else "behind" if verdict.baseline_wins else "passed"
 
 
-def _read(metrics: Metrics, name: str) -> Found | None:
-    return (metrics[name], metrics.get(f"{name}_lo"), metrics.get(f"{name}_hi")) if name in metrics else None
-
-
-def _text(found: Found | None) -> str:
-    return with_interval(*found) if found else "–"
+def _text(metrics: Metrics, name: str) -> str:
+    if name not in metrics:
+        return "–"
+    return with_interval(metrics[name], metrics.get(f"{name}_lo"), metrics.get(f"{name}_hi"))
 
 
 def _comparison(run: Run, folder: Path) -> dict[str, Any]:
