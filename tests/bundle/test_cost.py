@@ -12,7 +12,8 @@ from pipeline.bundle.cost import BATCH, measure_costs
 from pipeline.digests import write_digests
 from pipeline.errors import BundleError
 from tests.conftest import ROOT
-from tests.support.small_models import MOLECULES, without_features, write_molecule_bundle
+from tests.support.schemas import MOLECULES, without_features
+from tests.support.small_models import write_molecule_bundle
 
 
 @pytest.mark.mlflow

@@ -14,7 +14,8 @@ import yaml
 from pipeline.bundle.image import DEPLOY, image_name, write_image
 from pipeline.errors import BundleError, ConfigError
 from tests.conftest import ROOT
-from tests.support.small_models import write_molecule_bundle
+from tests.support.servers import serving_app
+from tests.support.small_models import publish, write_molecule_bundle
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,6 @@ def test_names_fit_images(name, image):
 @pytest.mark.mlflow
 def test_the_step_packs_a_version(tracking, tmp_path, capsys):
     from steps.bundle import main
-    from tests.whole.test_follow import publish
 
     version, digest = publish(tmp_path, "packed", 1)
     main([f"--model=models:/packed/{version}", f"--out={tmp_path / 'out'}"])
@@ -117,9 +117,5 @@ def test_the_step_packs_a_version(tracking, tmp_path, capsys):
 
 @pytest.mark.mlflow
 def test_the_folder_serves(image):
-    from tests.support.app_server import environment, free_port, running
-
-    port = free_port()
-    words = [sys.executable, "-m", "serving.app", "--bundle", "bundle", "--port", str(port), "--workers", "1"]
-    with running(words, image, environment(), port, image.parent / "log", "/ready", True) as served:
+    with serving_app(image.parent, "--bundle", "bundle", "--workers", "1", cwd=image) as served:
         assert served.invoke({"dataframe_records": [{"smiles": "CCO", "temperature": 0}]}).status == 200

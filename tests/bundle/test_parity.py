@@ -15,7 +15,7 @@ from pipeline.network.config import NetworkConfig
 from pipeline.network.network import build_network
 from pipeline.network.onnx_forms import NODE_SLOTS
 from pipeline.network.scatter import max_to
-from pipeline.schema import Schema, Target
+from pipeline.schema import Target
 from serving.session import Session
 from tests.support.exported import (
     FORMS,
@@ -29,6 +29,7 @@ from tests.support.exported import (
     networks,
     some_graphs,
 )
+from tests.support.schemas import toy_schema
 
 
 @pytest.fixture
@@ -198,7 +199,7 @@ def test_lost_negative_maxima_are_found(tmp_path):
 
 
 def test_members_that_lie_decades_apart_are_compared_by_what_they_spread():
-    schema = Schema("toy", "graph", (Target("potency", "regression", unit="nM", transform="p"),), (), ())
+    schema = toy_schema(Target("potency", "regression", unit="nM", transform="p"))
     # members 10^-2 and 10^10 nM: trained 11 and −1, mean 5, that is 10^4 nM; their spread is about 7 · 10^9
     expected = {"prediction": np.float32([[1e4]]), "std": np.float32([[7e9]])}
     rounded = {"prediction": np.float32([[1e4 * (1 + 1e-6)]]), "std": np.float32([[7e9 * (1 + 1e-6)]])}
@@ -210,7 +211,7 @@ def test_members_that_lie_decades_apart_are_compared_by_what_they_spread():
 
 
 def test_answers_beyond_float32_have_no_digit_to_compare():
-    schema = Schema("toy", "graph", (Target("dose", "regression", transform="log10"),), (), ())
+    schema = toy_schema(Target("dose", "regression", transform="log10"))
     expected = {"prediction": np.float32([[1e-44], [np.inf]])}
     found = {"prediction": np.float32([[0.0], [3.4e38]])}
     assert parity._compare(expected, found, schema, np.ones(1))[1] < parity.TOLERANCE

@@ -12,7 +12,8 @@ from pipeline.bundle.scoring import score_file
 from pipeline.digests import write_digests
 from pipeline.errors import BundleError, DataError, PipelineError
 from tests.conftest import ROOT
-from tests.support.small_models import MOLECULES, graph_row, without_features, write_graph_bundle, write_molecule_bundle
+from tests.support.schemas import MOLECULES, without_features
+from tests.support.small_models import graph_row, write_graph_bundle, write_molecule_bundle
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from pipeline.dataset.spool import Names, Piece, Spool, distinct_rows, narrow_dtype
 from pipeline.errors import ShapeError
 from pipeline.graph import pack
-from tests.flat.test_graph import graphs, make_graph
+from tests.support.graphs import graphs, make_graph
 
 
 def test_chunks_come_back_in_order_any_number_of_times(tmp_path):

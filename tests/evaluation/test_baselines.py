@@ -14,19 +14,19 @@ from pipeline.evaluation import baselines
 from pipeline.evaluation.baselines import Inputs, describe_graphs, describe_molecules, fit_baselines
 from pipeline.graph import Graph, pack
 from pipeline.network.trees import choose_rows
-from pipeline.schema import Column, Schema, Target
+from pipeline.schema import Column, Target
+from tests.support.schemas import toy_schema
 
 NUMBER = Target("mass", "regression")
 BINARY = Target("ring", "binary", classes=("no", "yes"))
 CLASSES = Target("size", "multiclass", classes=("small", "medium", "large", "never"))
 SMILES = [prefix + "C" * n + tail for n in range(1, 11) for prefix in ("", "O", "N") for tail in ("", "C1CC1")]
 
-GRAPHS = Schema(
-    "shapes",
-    "graph",
-    (NUMBER,),
-    (Column("kind", "categorical", ("a", "b")), Column("load", "numeric")),
-    (Column("bond", "categorical", ("x",)), Column("length", "numeric")),
+GRAPHS = toy_schema(
+    NUMBER,
+    data_kind="graph",
+    node_columns=(Column("kind", "categorical", ("a", "b")), Column("load", "numeric")),
+    edge_columns=(Column("bond", "categorical", ("x",)), Column("length", "numeric")),
 )
 
 
@@ -35,10 +35,6 @@ def fewer_trees(request, monkeypatch):
     """A tenth of the trees is enough to see that a forest learns."""
     if "slow" not in request.keywords:
         monkeypatch.setattr(baselines, "_TREES", 50)
-
-
-def molecules(*targets):
-    return Schema("m", "molecule", targets, (), ())
 
 
 def labels():
@@ -129,7 +125,7 @@ def test_a_pool_keeps_the_order():
 def test_all_kinds_learn():
     y = labels()
     y[3, 0] = y[5, 1] = np.nan
-    schema = molecules(NUMBER, BINARY, CLASSES)
+    schema = toy_schema(NUMBER, BINARY, CLASSES)
     train, test = inputs_of(SMILES[:48], y[:48]), inputs_of(SMILES[12:], y[12:])
     found = fit_baselines(schema, train, {"test": test, "none": inputs_of([], y[:0])})
     assert set(found.answers) == {"mean", "majority", "forest"}
@@ -151,7 +147,7 @@ def test_twice_the_same_on_any_number_of_cores(monkeypatch):
     answers = []
     for cores in (1, 3):
         monkeypatch.setattr(baselines, "usable_cores", lambda cores=cores: cores)
-        found = fit_baselines(molecules(NUMBER), inputs_of(SMILES, y), {"test": inputs_of(SMILES, y)}, seed=4)
+        found = fit_baselines(toy_schema(NUMBER), inputs_of(SMILES, y), {"test": inputs_of(SMILES, y)}, seed=4)
         answers.append(found.answers["forest"]["mass"]["test"])
     np.testing.assert_array_equal(*answers)
 
@@ -172,13 +168,13 @@ def test_nothing_to_tell_rows_apart_is_the_mean():
 
 def test_a_target_without_labels_has_no_baseline():
     y = np.full((60, 1), np.nan, np.float32)
-    found = fit_baselines(molecules(NUMBER), inputs_of(SMILES, y), {"test": inputs_of(SMILES, y)})
+    found = fit_baselines(toy_schema(NUMBER), inputs_of(SMILES, y), {"test": inputs_of(SMILES, y)})
     assert found.answers == {}
 
 
 def test_one_class_in_training():
     y = np.ones((12, 1), np.float32)
-    found = fit_baselines(molecules(BINARY), inputs_of(SMILES[:12], y), {"test": inputs_of(SMILES[:12], y)})
+    found = fit_baselines(toy_schema(BINARY), inputs_of(SMILES[:12], y), {"test": inputs_of(SMILES[:12], y)})
     np.testing.assert_array_equal(found.answers["forest"]["ring"]["test"], 1.0)
 
 
@@ -186,7 +182,7 @@ def test_rows_are_capped(monkeypatch):
     monkeypatch.setattr(baselines, "MAX_TRAIN_ROWS", 20)
     monkeypatch.setattr(baselines, "_MIN_TRAIN_ROWS", 5)
     y = labels()[:, :1]
-    found = fit_baselines(molecules(NUMBER), inputs_of(SMILES, y), {})
+    found = fit_baselines(toy_schema(NUMBER), inputs_of(SMILES, y), {})
     assert found.report["training_rows"]["mass"] == {"labelled": 60, "used": 20}
 
 
@@ -209,5 +205,5 @@ def test_a_thousand_molecules_are_learnt():
     rng = np.random.default_rng(0)
     smiles = ["".join(rng.choice(list("CCCCNOS"), size=rng.integers(6, 25))) + "c1ccccc1" for _ in range(1000)]
     y = np.array([[Chem.MolFromSmiles(one).GetNumAtoms()] for one in smiles], dtype=np.float32)
-    found = fit_baselines(molecules(NUMBER), inputs_of(smiles, y), {"test": inputs_of(smiles[:200], y[:200])})
+    found = fit_baselines(toy_schema(NUMBER), inputs_of(smiles, y), {"test": inputs_of(smiles[:200], y[:200])})
     assert np.corrcoef(found.answers["forest"]["mass"]["test"], y[:200, 0])[0, 1] > 0.9

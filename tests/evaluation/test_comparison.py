@@ -16,8 +16,8 @@ from pipeline.evaluation.comparison import ChampionFacts, Comparison, Costs, req
 from pipeline.evaluation.overlap import MIN_ROWS, Overlap, seen_rows, settle
 from pipeline.evaluation.predictions import Facts, build_table, compare_table, judge_again, judge_table, table_to_json
 from pipeline.evaluation.verdict import Rival
-from pipeline.schema import Column, Schema, Target
-from tests.support.small_models import GRAPHS, MOLECULES, without_features
+from pipeline.schema import Column, Target
+from tests.support.schemas import GRAPHS, MOLECULES, toy_schema, without_features
 
 NUMBER = Target("logS", "regression", unit="mol/L")
 BINARY = Target("toxic", "binary", classes=("no", "yes"))
@@ -27,40 +27,40 @@ N = 120
 FAIR = Overlap(np.zeros(N, dtype=bool), False, "The champion learned from the same split: none of the test rows.")
 
 
-def schema_of(*targets, **changes):
-    return Schema("toy", "molecule", targets, (), (), **changes)
-
-
 # --- what cannot be compared --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("champion", "challenger", "says"),
     [
-        (schema_of(NUMBER), schema_of(BINARY), "it answers logS, this model toxic"),
-        (schema_of(NUMBER), schema_of(NUMBER, BINARY), "it answers logS, this model logS, toxic"),
+        (toy_schema(NUMBER), toy_schema(BINARY), "it answers logS, this model toxic"),
+        (toy_schema(NUMBER), toy_schema(NUMBER, BINARY), "it answers logS, this model logS, toxic"),
         (
-            schema_of(NUMBER),
-            schema_of(dataclasses.replace(NUMBER, unit="g/L")),
+            toy_schema(NUMBER),
+            toy_schema(dataclasses.replace(NUMBER, unit="g/L")),
             "'logS' is in mol/L there, in g/L here",
         ),
         (
-            schema_of(dataclasses.replace(NUMBER, unit=None)),
-            schema_of(NUMBER),
+            toy_schema(dataclasses.replace(NUMBER, unit=None)),
+            toy_schema(NUMBER),
             "in no stated unit there, in mol/L here",
         ),
         (
-            schema_of(dataclasses.replace(BINARY, name="logS")),
-            schema_of(NUMBER),
+            toy_schema(dataclasses.replace(BINARY, name="logS")),
+            toy_schema(NUMBER),
             "'logS' is binary there, regression here",
         ),
         (
-            schema_of(dataclasses.replace(BINARY, classes=("yes", "no"))),
-            schema_of(BINARY),
+            toy_schema(dataclasses.replace(BINARY, classes=("yes", "no"))),
+            toy_schema(BINARY),
             "'toxic' has the classes yes, no there, no, yes here",
         ),
-        (schema_of(NUMBER, graph_columns=(Column("pH", "numeric"),)), schema_of(NUMBER), "the graph column pH, which"),
-        (dataclasses.replace(GRAPHS, targets=(NUMBER,)), schema_of(NUMBER), "it takes graphs, this model molecules"),
+        (
+            toy_schema(NUMBER, graph_columns=(Column("pH", "numeric"),)),
+            toy_schema(NUMBER),
+            "the graph column pH, which",
+        ),
+        (dataclasses.replace(GRAPHS, targets=(NUMBER,)), toy_schema(NUMBER), "it takes graphs, this model molecules"),
         (GRAPHS, dataclasses.replace(GRAPHS, directed=True), "its edges are undirected"),
         (GRAPHS, dataclasses.replace(GRAPHS, node_columns=GRAPHS.node_columns[:1]), "the node column charge, which"),
     ],
@@ -76,9 +76,9 @@ def test_other_models_are_refused_with_a_word(champion, challenger, says):
 @pytest.mark.parametrize(
     ("champion", "challenger"),
     [
-        (schema_of(NUMBER, BINARY), schema_of(BINARY, NUMBER)),
-        (schema_of(COLOURS), schema_of(dataclasses.replace(COLOURS, classes=("blue", "red", "green")))),
-        (schema_of(NUMBER), schema_of(dataclasses.replace(NUMBER, transform="log10"))),  # answers are in mol/L anyway
+        (toy_schema(NUMBER, BINARY), toy_schema(BINARY, NUMBER)),
+        (toy_schema(COLOURS), toy_schema(dataclasses.replace(COLOURS, classes=("blue", "red", "green")))),
+        (toy_schema(NUMBER), toy_schema(dataclasses.replace(NUMBER, transform="log10"))),  # answers are in mol/L anyway
         (without_features(MOLECULES), MOLECULES),
         (GRAPHS, GRAPHS),
     ],
@@ -143,11 +143,11 @@ def table_of(challenger, champion, targets=(NUMBER, BINARY, COLOURS), ids=True):
     labels[::11] = np.nan
     names = ["C" * (1 + k % 9) + "O" for k in range(N)] if ids else None
     who = {"model": challenger, "champion": champion}
-    return build_table(schema_of(*targets), np.arange(1, N + 1), names, labels, who)
+    return build_table(toy_schema(*targets), np.arange(1, N + 1), names, labels, who)
 
 
 def comparison_of(table, targets=(NUMBER, BINARY, COLOURS), overlap=FAIR):
-    schema = schema_of(*targets)
+    schema = toy_schema(*targets)
     pairs = compare_table(schema, table, ({}, {}), resamples=100)
     return build_comparison(
         schema,
@@ -227,7 +227,7 @@ def test_the_file_has_its_documented_shape():
 def test_the_verdict_on_the_difference_is_judged_again_from_the_files(tmp_path, margin, passed):
     champion = answers(seed=0)
     table = table_of(champion | {"logS": champion["logS"] + 1.0}, champion, (NUMBER,))
-    facts = Facts(schema_of(NUMBER), {}, 200, COSTS.metrics(), Rival("3"))
+    facts = Facts(toy_schema(NUMBER), {}, 200, COSTS.metrics(), Rival("3"))
     gate = {"regression": {"rmse": {"champion": margin}}, "cost": {"ms_per_row": {"times_champion": 2.5}}}
     metrics, _, verdict = judge_table(facts, table, gate)
     assert verdict.passed is passed
@@ -241,7 +241,7 @@ def test_the_verdict_on_the_difference_is_judged_again_from_the_files(tmp_path, 
 def test_ends_of_intervals_are_judged_again_with_as_many_resamples(tmp_path):
     same = answers(seed=0)
     table = table_of(same, same, (NUMBER,)).drop(columns="logS.champion")
-    facts = Facts(schema_of(NUMBER), {}, 200, {})
+    facts = Facts(toy_schema(NUMBER), {}, 200, {})
     metrics, _, _ = judge_table(facts, table, {})
     (tmp_path / "predictions.json").write_text(table_to_json(table), encoding="utf-8")
     (tmp_path / "evaluation.json").write_text(facts.to_json(), encoding="utf-8")

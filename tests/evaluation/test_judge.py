@@ -28,7 +28,8 @@ from pipeline.runs.registry import CHAMPION, DIGEST, EVALUATE_RUN
 from pipeline.runs.tracking import COMPLETE, KEY, STEP
 from pipeline.store.build import build_store
 from tests.conftest import ROOT
-from tests.support.small_models import MOLECULES, without_features, write_count_model
+from tests.support.schemas import MOLECULES, without_features
+from tests.support.small_models import write_count_model
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.usefixtures("tracking")]
 

@@ -25,7 +25,8 @@ from pipeline.evaluation.predictions import (
     table_to_json,
     worst_rows,
 )
-from pipeline.schema import Schema, Target
+from pipeline.schema import Target
+from tests.support.schemas import toy_schema
 
 PLAIN = Target("logS", "regression")
 LOG = Target("dose", "regression", unit="mg/L", transform="log10")
@@ -34,10 +35,6 @@ BINARY = Target("toxic", "binary", classes=("no", "yes"))
 COLOURS = Target("colour", "multiclass", classes=("red", "green", "blue"))
 ALL = (PLAIN, LOG, MOLAR, BINARY, COLOURS)
 NAN = np.nan
-
-
-def schema_of(*targets):
-    return Schema("toy", "molecule", targets, (), ())
 
 
 def labels(targets, n=40, seed=0):
@@ -65,7 +62,7 @@ def guesses(targets, n=40, seed=1):
 def table_of(targets, who=("model",), n=40, ids=True):
     names = [f"C{i}" for i in range(n)] if ids else None
     answered = {name: guesses(targets, n, seed) for seed, name in enumerate(who)}
-    return build_table(schema_of(*targets), np.arange(1, n + 1), names, labels(targets, n), answered)
+    return build_table(toy_schema(*targets), np.arange(1, n + 1), names, labels(targets, n), answered)
 
 
 def through_a_file(table, folder):
@@ -86,7 +83,7 @@ def test_labels_and_answers_come_back_from_the_file(tmp_path, target):
 
 def test_labels_stand_in_original_units_with_the_digits_of_float32():
     y = np.array([[9.0, 1.5, NAN], [NAN, -2.0, 1.0]], dtype=np.float32)
-    schema = schema_of(MOLAR, LOG, BINARY)
+    schema = toy_schema(MOLAR, LOG, BINARY)
     table = build_table(schema, np.array([4, 9]), None, y, {})
     assert list(table.columns) == ["row", "IC50", "dose", "toxic"]
     assert table["IC50"][0] == 1e-9
@@ -100,7 +97,7 @@ def test_small_answers_keep_their_digits_in_the_file(tmp_path):
     """3.2 nM in mol/L, and a probability of 1e-12."""
     answered = {"model": {"IC50": np.array([3.2123456789e-9, 5e-12]), "toxic": np.array([1e-12, 1 - 1e-12])}}
     y = np.array([[8.0, 0], [9.0, 1]], dtype=np.float32)
-    table = build_table(schema_of(MOLAR, BINARY), np.array([1, 2]), None, y, answered)
+    table = build_table(toy_schema(MOLAR, BINARY), np.array([1, 2]), None, y, answered)
     back = through_a_file(table, tmp_path)
     for column in ("IC50.model", "toxic.model", "IC50"):
         assert list(back[column]) == list(table[column])
@@ -108,7 +105,7 @@ def test_small_answers_keep_their_digits_in_the_file(tmp_path):
 
 @pytest.mark.parametrize("targets", [(target,) for target in ALL] + [ALL], ids=lambda ts: "+".join(t.name for t in ts))
 def test_metrics_from_the_file_are_those_of_the_arrays(tmp_path, targets):
-    schema, thresholds = schema_of(*targets), {"toxic": 0.2}
+    schema, thresholds = toy_schema(*targets), {"toxic": 0.2}
     table = through_a_file(table_of(targets, ("model", "forest")), tmp_path)
     metrics = score_table(schema, table, thresholds, resamples=20)
     for place, seed in (("test", 0), ("baseline/forest", 1)):
@@ -129,21 +126,21 @@ def test_metrics_are_also_right_from_a_table_that_mlflow_wrote(tmp_path):
     """MLflow's own ten decimals are enough for numbers near one."""
     table = table_of((PLAIN, COLOURS))
     table.to_json(tmp_path / "predictions.json", orient="split", index=False, date_format="iso")  # as log_table does
-    schema = schema_of(PLAIN, COLOURS)
+    schema = toy_schema(PLAIN, COLOURS)
     mine = score_table(schema, table, {}, resamples=5)
     assert score_table(schema, read_table(tmp_path / "predictions.json"), {}, resamples=5) == pytest.approx(mine)
 
 
 def test_a_baseline_may_leave_targets_out(tmp_path):
     answered = {"model": guesses(ALL), "mean": guesses((PLAIN,)), "majority": guesses((BINARY, COLOURS))}
-    table = through_a_file(build_table(schema_of(*ALL), np.arange(40), None, labels(ALL), answered), tmp_path)
+    table = through_a_file(build_table(toy_schema(*ALL), np.arange(40), None, labels(ALL), answered), tmp_path)
     assert [answerers(table, target) for target in (PLAIN, LOG, BINARY, COLOURS)] == [
         ["model", "mean"],
         ["model"],
         ["model", "majority"],
         ["model", "majority"],
     ]
-    metrics = score_table(schema_of(*ALL), table, {}, resamples=5)
+    metrics = score_table(toy_schema(*ALL), table, {}, resamples=5)
     assert {name.split("/")[2] for name in metrics if name.startswith("baseline/mean/")} == {"logS"}
     assert {name.split("/")[2] for name in metrics if name.startswith("baseline/majority/")} == {"toxic", "colour"}
 
@@ -151,11 +148,11 @@ def test_a_baseline_may_leave_targets_out(tmp_path):
 def test_a_target_without_any_label_has_no_metrics(tmp_path):
     for target in ALL:
         y = np.full((3, 1), NAN, dtype=np.float32)
-        table = build_table(schema_of(target), np.arange(3), None, y, {"model": guesses((target,), 3)})
+        table = build_table(toy_schema(target), np.arange(3), None, y, {"model": guesses((target,), 3)})
         table = through_a_file(table, tmp_path)
         assert np.isnan(labels_of(table, target)).all()
-        assert score_table(schema_of(target), table, {}, resamples=5) == {}
-        assert worst_rows(schema_of(target), table, target).empty
+        assert score_table(toy_schema(target), table, {}, resamples=5) == {}
+        assert worst_rows(toy_schema(target), table, target).empty
 
 
 @pytest.mark.parametrize(
@@ -165,7 +162,7 @@ def test_class_names_stay_text(tmp_path, classes):
     target = Target("class", "binary" if len(classes) == 2 else "multiclass", classes=classes)
     y = np.array([[0], [1], [NAN], [len(classes) - 1]], dtype=np.float32)
     answer = np.full((4, 3), 1 / 3) if len(classes) > 2 else np.full(4, 0.5)
-    table = build_table(schema_of(target), np.arange(4), None, y, {"model": {"class": answer}})
+    table = build_table(toy_schema(target), np.arange(4), None, y, {"model": {"class": answer}})
     table = through_a_file(table, tmp_path)
     assert [value for value in table["class"] if not pd.isna(value)] == [classes[0], classes[1], classes[-1]]
     np.testing.assert_array_equal(labels_of(table, target), y[:, 0])
@@ -200,7 +197,7 @@ def test_dots_and_equal_signs_in_names_confuse_nobody(tmp_path):
 )
 def test_a_target_named_as_anothers_answer_is_refused_at_the_start(targets):
     with pytest.raises(ConfigError, match=f"column '{targets[1].name}' would hold answers for two targets"):
-        schema_of(*targets)
+        toy_schema(*targets)
 
 
 @pytest.mark.parametrize("name", ["row", "id"])
@@ -213,18 +210,18 @@ def test_worst_rows_come_first_and_unlabelled_ones_never():
     distance = Target("distance", "regression")  # a name that is nobody's but the user's
     y = np.array([[1.0], [2.0], [NAN], [4.0]], dtype=np.float32)
     answered = {"model": {"distance": np.array([1.5, -2.0, 99.0, 5.0])}}
-    table = build_table(schema_of(distance), np.array([11, 12, 13, 14]), None, y, answered)
-    worst = worst_rows(schema_of(distance), table, distance)
+    table = build_table(toy_schema(distance), np.array([11, 12, 13, 14]), None, y, answered)
+    worst = worst_rows(toy_schema(distance), table, distance)
     assert list(worst["row"]) == [12, 14, 11]
     assert list(worst["distance"]) == [2.0, 4.0, 1.0]
-    assert list(worst_rows(schema_of(distance), table, distance, count=1)["row"]) == [12]
+    assert list(worst_rows(toy_schema(distance), table, distance, count=1)["row"]) == [12]
 
 
 def test_worst_rows_of_classes_are_those_of_the_least_likely_label():
     y = np.array([[0, 1], [1, 2], [1, NAN], [NAN, 0]], dtype=np.float32)
     colours = np.array([[0.2, 0.7, 0.1], [0.5, 0.4, 0.1], [1, 0, 0], [0.05, 0.9, 0.05]])
     answered = {"model": {"toxic": np.array([0.9, 0.8, 0.3, 0.0]), "colour": colours}}
-    schema = schema_of(BINARY, COLOURS)
+    schema = toy_schema(BINARY, COLOURS)
     table = build_table(schema, np.array([1, 2, 3, 4]), None, y, answered)
     assert list(worst_rows(schema, table, BINARY)["row"]) == [1, 3, 2]
     assert list(worst_rows(schema, table, COLOURS)["row"]) == [4, 2, 1]
@@ -232,19 +229,19 @@ def test_worst_rows_of_classes_are_those_of_the_least_likely_label():
 
 def test_worst_rows_are_taken_on_the_trained_scale():
     y = np.array([[0.0], [5.0]], dtype=np.float32)  # 1 and 100,000 mg/L
-    table = build_table(schema_of(LOG), np.array([1, 2]), None, y, {"model": {"dose": np.array([100.0, 200_000.0])}})
-    assert list(worst_rows(schema_of(LOG), table, LOG)["row"]) == [1, 2]
+    table = build_table(toy_schema(LOG), np.array([1, 2]), None, y, {"model": {"dose": np.array([100.0, 200_000.0])}})
+    assert list(worst_rows(toy_schema(LOG), table, LOG)["row"]) == [1, 2]
 
 
 def test_thresholds_are_for_binary_targets_only():
     y = np.array([[0, 0, 1], [1, 1, 1], [2, 0, 2]], dtype=np.float32)
     answers = {"logS": np.zeros(3), "toxic": np.array([0.1, 0.3, 0.2]), "colour": np.ones((3, 3)) / 3}
-    assert choose_thresholds(schema_of(PLAIN, BINARY, COLOURS), y, answers) == {"toxic": 0.25}
+    assert choose_thresholds(toy_schema(PLAIN, BINARY, COLOURS), y, answers) == {"toxic": 0.25}
 
 
 def test_answers_of_the_bundle_are_read_by_target():
     columns = {"toxic": [0.25], "colour": ["red"], "colour=red": [0.5], "colour=green": [0.3], "colour=blue": [0.2]}
-    answers = read_answers(pd.DataFrame(columns | {"error": [None]}), schema_of(BINARY, COLOURS))
+    answers = read_answers(pd.DataFrame(columns | {"error": [None]}), toy_schema(BINARY, COLOURS))
     np.testing.assert_array_equal(answers["toxic"], [0.25])
     np.testing.assert_array_equal(answers["colour"], [[0.5, 0.3, 0.2]])
 
@@ -252,7 +249,7 @@ def test_answers_of_the_bundle_are_read_by_target():
 def test_a_refused_row_of_the_store_is_an_error():
     table = pd.DataFrame({"logS": [1.0, NAN], "error": [None, "too_large"]})
     with pytest.raises(ExportError, match=r"refuses 1 of 2 rows .*too_large"):
-        read_answers(table, schema_of(PLAIN))
+        read_answers(table, toy_schema(PLAIN))
 
 
 # --- judged again -------------------------------------------------------------------------------------------------
@@ -261,7 +258,7 @@ def test_a_refused_row_of_the_store_is_an_error():
 @pytest.fixture
 def logged(tmp_path):
     """What an evaluate run has logged: RMSE exactly 0.5, two of three classes right."""
-    schema = schema_of(Target("log S/µ", "regression"), COLOURS)
+    schema = toy_schema(Target("log S/µ", "regression"), COLOURS)
     y = np.array([[1.0, 0], [2.0, 1], [NAN, 2]], dtype=np.float32)
     colours = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1]])
     answered = {

@@ -21,7 +21,7 @@ from pipeline.network.forest import Forest
 from pipeline.network.network import INPUTS
 from pipeline.network.trees import read_forest, write_forest
 from pipeline.samples.molecule.descriptors import FINGERPRINT_SIZE
-from pipeline.schema import Schema, Target
+from pipeline.schema import Target
 from pipeline.store.loader import gather
 from pipeline.training import forest as fitting
 from pipeline.training.checkpoints import check_checkpoints, forest_path
@@ -30,6 +30,7 @@ from pipeline.training.forest import fit_forest
 from pipeline.training.train import load_networks, train
 from serving.session import Session
 from tests.conftest import ROOT
+from tests.support.schemas import toy_schema
 
 NUMBER = Target("mass", "regression")
 BINARY = Target("ring", "binary", classes=("no", "yes"))
@@ -40,10 +41,6 @@ NAN = float("nan")
 @pytest.fixture(autouse=True)
 def fewer_trees(monkeypatch):
     monkeypatch.setattr(fitting, "_TREES", 20)
-
-
-def schema_of(*targets):
-    return Schema("m", "molecule", targets, (), ())
 
 
 def table(rows=300, columns=12):
@@ -62,7 +59,7 @@ def scikit(target, u, y, seed):
 
 def test_answers_are_scikit_learns():
     u, y = table()
-    schema = schema_of(NUMBER, BINARY, CLASSES)
+    schema = toy_schema(NUMBER, BINARY, CLASSES)
     found = Forest(fit_forest(schema, u, y, 3), schema)(torch.from_numpy(u), torch.zeros(len(u), 6)).numpy()
     found *= [3, *[1.5] * 5]  # a third of a number is the trees', two thirds of a class
     models = [scikit(target, u, y[:, t], 3) for t, target in enumerate(schema.targets)]
@@ -76,7 +73,7 @@ def test_rows_without_label_do_not_count_and_a_target_without_labels_has_no_tree
     u, y = table()
     y[::3, 0] = NAN
     y[:, 1] = NAN
-    schema = schema_of(NUMBER, BINARY, CLASSES)
+    schema = toy_schema(NUMBER, BINARY, CLASSES)
     others = torch.rand(len(u), 6)
     found = Forest(fit_forest(schema, u, y, 0), schema)(torch.from_numpy(u), others)
     there = ~np.isnan(y[:, 0])
@@ -87,7 +84,7 @@ def test_rows_without_label_do_not_count_and_a_target_without_labels_has_no_tree
 
 def test_a_missing_number_is_zero():
     u, y = table()
-    schema = schema_of(NUMBER)
+    schema = toy_schema(NUMBER)
     trees = fit_forest(schema, u, y[:, :1], 0)
     gone, zero = u.copy(), u.copy()
     gone[:, 1], zero[:, 1] = NAN, 0
@@ -106,7 +103,7 @@ def test_thresholds_between_two_floats_go_down():
 
 def test_equal_trees_are_equal_bytes_and_come_back(tmp_path):
     u, y = table()
-    schema = schema_of(NUMBER, BINARY, CLASSES)
+    schema = toy_schema(NUMBER, BINARY, CLASSES)
     for name in ("a", "b"):
         write_forest(fit_forest(schema, u, y, 1), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

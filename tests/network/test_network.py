@@ -17,6 +17,7 @@ from pipeline.network.ensemble import Ensemble
 from pipeline.network.network import INPUTS, GraphFeatures, build_network, import_class
 from pipeline.schema import Column, Schema, Target
 from pipeline.training.config import TrainConfig
+from tests.support.schemas import toy_schema
 
 SCHEMA = Schema(
     name="toy",
@@ -204,7 +205,7 @@ def test_dropout_takes_descriptors_and_never_a_users_own_feature():
 
 
 def test_graphs_without_any_feature():
-    schema = Schema("bare", "graph", SCHEMA.targets[:1], node_columns=(), edge_columns=())
+    schema = toy_schema(SCHEMA.targets[0], data_kind="graph")
     nothing = {"mean": [], "std": []}
     bare = [
         Graph(g.x[:, :0], g.x_float[:, :0], g.edge_index, g.edge_attr[:, :0], g.edge_float[:, :0], g.u[:0], g.y)

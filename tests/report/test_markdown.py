@@ -22,7 +22,7 @@ from pipeline.report.card import build_card
 from pipeline.report.comparison import comparison_blocks, cost_blocks, in_brackets, which_is_better
 from pipeline.report.markdown import build_markdown
 from pipeline.schema import Target
-from tests.report.test_card import HOSTILE, SVG, Page, card_of
+from tests.support.cards import HOSTILE, SVG, Page, card_of
 
 DIFFERENCE = Difference("logS", "rmse", 257, True, (0.58, 0.5, 0.65), (0.55, 0.5, 0.6), (0.03, -0.01, 0.07))
 COMPARISON = Comparison(

@@ -13,9 +13,7 @@ from pipeline.errors import ConfigError
 from pipeline.review.decision import APPROVE, MEANINGS, REJECT, RETIRE, ROLLBACK
 from pipeline.review.history import Entry, History, Record, State, parse_moment
 from pipeline.review.verify import GENESIS, chain_faults, line_hash
-
-BLANK = Record(**{f.name: 0 if f.type == "int" else "2026" for f in fields(Record) if f.name != "format"})
-BLANK = replace(BLANK, time="2026-11-01T00:00:00.000Z")
+from tests.support.records import BLANK
 
 
 def history(*moves):

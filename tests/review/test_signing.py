@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.review.signing import open_signer
 from pipeline.review.verify import line_hash, signature_faults
-from tests.review.test_history import BLANK
+from tests.support.records import BLANK
 
 pytestmark = [
     pytest.mark.mlflow,

@@ -8,10 +8,7 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,8 +16,7 @@ import pandas as pd
 import pytest
 
 from serving.server.frames import LARGE
-from tests.conftest import ROOT
-from tests.support.app_server import environment, serving_app, wait_until
+from tests.support.servers import refusal, serving_app, wait_until
 from tests.support.small_models import graph_row, write_graph_bundle, write_molecule_bundle
 
 pytestmark = pytest.mark.mlflow
@@ -227,10 +223,12 @@ def test_a_killed_worker_costs_no_request(app):
 
     with ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(hammer, k) for k in range(6)]
-        time.sleep(1)
-        os.kill(app.workers()[0], signal.SIGKILL)
-        time.sleep(3)
-        stop.set()
+        try:
+            wait_until(lambda: app.metric("graphline_in_flight") > 1)
+            os.kill(app.workers()[0], signal.SIGKILL)
+            wait_until(lambda: app.metric('graphline_worker_changes_total{kind="restarted"}') == before + 1)
+        finally:
+            stop.set()
         assert all(one.result() > 0 for one in asked)
     wait_until(lambda: app.metric("graphline_workers") == 2)
     assert app.metric('graphline_worker_changes_total{kind="restarted"}') == before + 1
@@ -323,19 +321,6 @@ def test_a_bundle_with_other_bytes_is_refused(bundle, tmp_path, harm, reason):
     folder = shutil.copytree(bundle, tmp_path / "bundle")
     harm(folder)
     assert reason in refusal(["--bundle", str(folder)])
-
-
-def refusal(options, **env):
-    """The one line with which it ends, exit code 2."""
-    done = subprocess.run(
-        [sys.executable, "-m", "serving.app", "--port", "0", *options],
-        cwd=ROOT, env=environment(**env), capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("WARNING")]
-    assert done.returncode == 2, done.stderr
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("error: ")
-    return lines[0]
 
 
 def test_a_bundle_that_answers_otherwise_than_recorded_is_refused(bundle, tmp_path):

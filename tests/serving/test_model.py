@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,27 +13,8 @@ import pytest
 from pipeline.errors import BundleError
 from pipeline.schema import Schema
 from serving.session import Session
-from tests.support.small_models import (
-    GRAPHS,
-    MOLECULES,
-    graph_row,
-    without_features,
-    write_count_model,
-    write_graph_bundle,
-    write_molecule_bundle,
-)
-
-
-def load(folder, settings=None):
-    import mlflow.pyfunc
-
-    path, modules = list(sys.path), set(sys.modules)
-    model = mlflow.pyfunc.load_model(str(folder), model_config=settings)
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        if name.startswith("code_model_"):
-            del sys.modules[name]
-    return model
+from tests.support.schemas import GRAPHS, MOLECULES, without_features
+from tests.support.small_models import graph_row, load, write_count_model, write_graph_bundle, write_molecule_bundle
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ from pipeline.schema import Column, Limits
 from pipeline.serveconfig import ServeConfig
 from serving import request
 from serving.request import Answers, Categories, read_feature, read_request
-from tests.support.small_models import GRAPHS, MOLECULES, chain, graph_row
+from tests.support.schemas import GRAPHS, MOLECULES
+from tests.support.small_models import chain, graph_row
 
 
 def read(rows, schema):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pipeline.errors import BundleError
 from pipeline.graph import GraphChunk, batch_of, collate, pack, unpack
 from serving.session import Session, micro_batches
-from tests.support.small_models import GRAPHS, chain, write_count_model, write_graph_model
+from tests.support.schemas import GRAPHS
+from tests.support.small_models import chain, write_count_model, write_graph_model
 
 
 @pytest.fixture(scope="module")

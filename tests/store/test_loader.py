@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 
@@ -14,12 +15,11 @@ from torch_geometric.loader import DataLoader
 
 from pipeline.errors import ConfigError
 from pipeline.graph import GraphBatch, collate
-from pipeline.schema import Schema
 from pipeline.store import survey
 from pipeline.store.loader import BatchLoader, gather
 from tests.conftest import ROOT
-from tests.flat.test_graph import assert_graphs_equal, make_graph, pyg_batch
-from tests.store.test_store import SCHEMA, build, build_molecules
+from tests.support.graphs import assert_graphs_equal, make_graph, pyg_batch
+from tests.support.stores import SCHEMA, build, build_molecules
 
 
 def odd_graphs(*, directed=False):
@@ -60,7 +60,7 @@ def test_gather_is_pyg_batch(store, ids):
 
 
 def test_gather_of_directed_graphs(tmp_path):
-    schema = Schema(**{**vars(SCHEMA), "directed": True})
+    schema = dataclasses.replace(SCHEMA, directed=True)
     many = odd_graphs(directed=True)
     found = gather(build(tmp_path / "s", many, schema=schema), np.arange(20)[::-1].copy())
     assert_is_batch(found, many[::-1], directed=True)
@@ -111,7 +111,7 @@ def test_graphs_without_categories_or_without_numbers(tmp_path, directed):
         columns = {
             name: tuple(c for c in getattr(SCHEMA, name) if kinds[c.kind]) for name in ("node_columns", "edge_columns")
         }
-        schema = Schema(**{**vars(SCHEMA), **columns, "graph_columns": (), "directed": directed})
+        schema = dataclasses.replace(SCHEMA, **columns, graph_columns=(), directed=directed)
         many = [make_graph(n, [(0, n - 1)] * n, seed=n, widths=widths, directed=directed) for n in (2, 0, 1, 3)]
         store = build(tmp_path / f"s{widths[0]}", many, schema=schema)
         for batch, ids in zip(BatchLoader(store, np.arange(4), 2, False, 0), ([0, 1], [2, 3]), strict=True):
@@ -123,7 +123,7 @@ def test_graphs_without_categories_or_without_numbers(tmp_path, directed):
 def test_rows_too_many_for_a_table(tmp_path, monkeypatch, directed):
     monkeypatch.setattr(survey, "MAX_TABLE_ROWS", 1)
     many = odd_graphs(directed=directed)
-    store = build(tmp_path / "s", many, schema=Schema(**{**vars(SCHEMA), "directed": directed}))
+    store = build(tmp_path / "s", many, schema=dataclasses.replace(SCHEMA, directed=directed))
     assert store.arrays.x.code is None
     assert store.arrays.edge_attr.code is None
     assert_is_batch(gather(store, np.arange(20)), many, directed=directed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pickle
@@ -16,77 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.dataset.split import TEST, TRAIN, VALIDATION
-from pipeline.dataset.spool import Piece, Spool
+from pipeline.dataset.spool import Spool
 from pipeline.errors import ShapeError, StoreError
 from pipeline.graph import pack
-from pipeline.samples.molecule.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS, featurize_smiles
-from pipeline.schema import Column, Limits, Schema, Target
 from pipeline.store import survey
 from pipeline.store.loader import gather
 from pipeline.store.manifest import check_store, list_files, manifest_digest
 from pipeline.store.store import open_store, write_store
-from tests.flat.test_graph import assert_graphs_equal, graphs, make_graph
-
-SCHEMA = Schema(
-    name="toy",
-    data_kind="graph",
-    targets=tuple(Target(name, "regression") for name in ("a", "b", "c")),
-    node_columns=(
-        Column("symbol", "categorical", ("C", "N", "O", "S")),
-        Column("mass", "numeric"),
-        Column("kind", "categorical", ("p", "q", "r", "s")),
-    ),
-    edge_columns=(
-        Column("order", "categorical", ("1", "2")),
-        Column("length", "numeric"),
-        Column("type", "categorical", ("s", "d")),
-    ),
-    graph_columns=(Column("temperature", "numeric"), Column("pressure", "numeric")),
-)
-MOLECULES = Schema(
-    name="molecules",
-    data_kind="molecule",
-    targets=(Target("size", "regression"),),
-    node_columns=NODE_COLUMNS,
-    edge_columns=EDGE_COLUMNS,
-    featurizer_version=FEATURIZER_VERSION,
-)
-
-
-def build(folder, many, *, schema=SCHEMA, keep=None, split=None, chunk=3, y=None):
-    """A store of graphs, spooled in chunks; graph g is called `graph g` and comes from row g + 1."""
-    spool = Spool(folder.parent / f"{folder.name}.spool")
-    for start in range(0, len(many), chunk):
-        part = many[start : start + chunk]
-        spool.append(Piece.of(pack(part), directed=schema.directed), [f"graph {start + i}" for i in range(len(part))])
-    size = len(many)
-    return write_store(
-        folder,
-        spool,
-        schema=schema,
-        keep=np.ones(size, bool) if keep is None else np.array(keep),
-        y=np.stack([g.y for g in many]) if y is None else y,
-        split=np.arange(size, dtype=np.int8) % 3 if split is None else np.array(split, dtype=np.int8),
-        row=np.arange(1, size + 1),
-        source={"file": "toy.csv"},
-    )
-
-
-def build_molecules(folder, smiles):
-    found = featurize_smiles(smiles, Limits())
-    spool = Spool(folder.parent / f"{folder.name}.spool")
-    spool.append(found.chunk, smiles)
-    size = len(smiles)
-    return write_store(
-        folder,
-        spool,
-        schema=MOLECULES,
-        keep=np.ones(size, bool),
-        y=np.zeros((size, 1), np.float32),
-        split=np.zeros(size, np.int8),
-        row=np.arange(1, size + 1),
-        source={},
-    )
+from tests.support.graphs import assert_graphs_equal, graphs, make_graph
+from tests.support.stores import SCHEMA, build, build_molecules
 
 
 def some_graphs(count=7):
@@ -102,7 +41,7 @@ def tensor_files(store):
 def test_every_kept_graph_comes_back(tmp_path_factory, data, directed):
     many = data.draw(graphs(directed=directed))
     keep = data.draw(st.lists(st.booleans(), min_size=len(many), max_size=len(many)).filter(any))
-    schema = Schema(**{**vars(SCHEMA), "directed": directed})
+    schema = dataclasses.replace(SCHEMA, directed=directed)
     folder = tmp_path_factory.mktemp("store") / "s"
     store = build(folder, many, schema=schema, keep=keep, chunk=data.draw(st.integers(1, 4)))
     kept = np.flatnonzero(keep)

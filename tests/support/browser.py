@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-from tests.conftest import ROOT
 
 PATIENCE_S = 120  # a busy machine takes its time
 
@@ -48,35 +42,6 @@ def window(browser: Any, address: str, **options: Any) -> Iterator[Any]:
         yield page
     finally:
         context.close()
-
-
-@contextlib.contextmanager
-def step_server(step: str, port: int, env: Mapping[str, str], folder: Path, *words: str) -> Iterator[str]:
-    """Run a step that serves until Ctrl-C; returns its address, and asserts that Ctrl-C ends it."""
-    command = [sys.executable, "-m", f"steps.{step}", "--port", str(port), *words]
-    log = folder / f"{step}-{port}.log"
-    with open(log, "w") as file:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=dict(env) | {"PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=file,
-            text=True,
-        )
-        try:
-            assert process.stdout is not None
-            first = process.stdout.readline()
-            assert f":{port}" in first, log.read_text()
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE_S)
-            ended = process.poll() is not None
-            process.kill()
-            process.wait()
-    assert ended, f"Ctrl-C did not end {step}"
 
 
 def button(page: Any) -> Any:

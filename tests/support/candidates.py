@@ -19,9 +19,10 @@ from pipeline.review.decision import APPROVE
 from pipeline.review.review import Outcome, Request, review
 from pipeline.runs.person import Person
 from pipeline.runs.registry import AUTHOR, AUTHOR_SOURCE, register_candidate
-from pipeline.schema import Schema, Target
+from pipeline.schema import Target
+from tests.support.schemas import toy_schema
 
-SCHEMA = Schema("toy", "molecule", (Target("logS", "regression", unit="log10(mol/L)"),), (), ())
+SCHEMA = toy_schema(Target("logS", "regression", unit="log10(mol/L)"))
 GATE = "regression:\n  rmse: {max: 1.0}\n"
 ADA = Person("ada", "tracking server login", True)
 LONE = Person("eve", "system user", False)

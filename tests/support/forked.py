@@ -9,6 +9,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -22,6 +23,7 @@ from typing import Any
 from tests.conftest import ROOT
 
 QUICK = ["--data=mine", "--target=y", "--hidden_dim=8", "--num_layers=1", "--max_epochs=3", "--resamples=20"]
+ALL = ["prepare", "train", "evaluate", "register"]
 STEPS = [f"steps.{name}" for name in ("main", "prepare", "train", "evaluate", "register", "verify")]
 MODULES = (
     *("store.build", "store.store", "training.train", "bundle.export", "bundle.parity", "bundle.scoring"),
@@ -101,6 +103,12 @@ class Folder:
         foreign = ("db_init_lock", ".ses")  # MLflow's lock, ONNX Runtime's session: files, always the same
         temporary = [path for path in (self.folder / "tmp").iterdir() if not path.name.startswith(foreign)]
         return [str(path) for path in (*hidden, *temporary)]
+
+
+def ran(text: str) -> list[str]:
+    """The steps that a run of `main` did not reuse."""
+    reused = re.findall(r"^(\w+): reused", text, re.MULTILINE)
+    return [step for step in ALL if step not in reused]
 
 
 def write_graphs(folder: Path, count: int) -> None:

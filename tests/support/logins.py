@@ -94,7 +94,8 @@ class Scene:
         headers = {"Authorization": f"Basic {login}"} if user else {}
         if body is not None and not isinstance(body, bytes):
             body, headers = json.dumps(body).encode(), headers | {"Content-Type": "application/json"}
-        return ask(self.server.uri, method, path + (f"?{urlencode(query)}" if query else ""), body, headers)
+        reply = ask(self.server.uri, method, path + (f"?{urlencode(query)}" if query else ""), body, headers)
+        return reply.status, reply.body.decode(errors="replace")
 
     def state(self) -> dict[str, Any]:
         """Everything there is but the authors' own: models, versions, aliases, tags, runs, bytes, roles and users."""

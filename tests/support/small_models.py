@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pandas as pd
 
 from pipeline.bundle.build import build_bundle
+from pipeline.digests import write_digests
 from pipeline.graph import Graph
-from pipeline.samples.molecule.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS
-from pipeline.schema import Column, Schema, Target
-
-GRAPHS = Schema(
-    name="toy",
-    data_kind="graph",
-    targets=(
-        Target("size", "regression"),
-        Target("active", "binary", classes=("no", "yes")),
-        Target("colour", "multiclass", classes=("red", "green", "blue")),
-    ),
-    node_columns=(Column("symbol", "categorical", ("C", "N", "O"), (5, 5, 1)), Column("charge", "numeric")),
-    edge_columns=(Column("order", "categorical", ("1", "2")),),
-    graph_columns=(Column("temperature", "numeric"),),
-)
-MOLECULES = Schema(
-    name="atoms",
-    data_kind="molecule",
-    targets=(Target("size", "regression"),),
-    node_columns=NODE_COLUMNS,
-    edge_columns=EDGE_COLUMNS,
-    graph_columns=(Column("temperature", "numeric"),),
-    featurizer_version=FEATURIZER_VERSION,
-)
+from pipeline.schema import Schema
+from tests.support.schemas import GRAPHS, MOLECULES
 
 _COUNT = """
 <ir_version: 10, opset_import: ["" : 20]>
@@ -103,8 +83,39 @@ def write_molecule_bundle(folder: Path, schema: Schema = MOLECULES) -> str:
     return build_bundle(folder, path, schema, example, {})
 
 
-def without_features(schema: Schema) -> Schema:
-    return dataclasses.replace(schema, graph_columns=())
+def load(folder: Path, settings: dict[str, object] | None = None) -> Any:
+    """The pyfunc of a bundle; the next one in this process brings its own code."""
+    import mlflow.pyfunc
+
+    path, modules = list(sys.path), set(sys.modules)
+    model = mlflow.pyfunc.load_model(str(folder), model_config=settings)
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.startswith("code_model_"):
+            del sys.modules[name]
+    return model
+
+
+def publish(
+    folder: Path, name: str, weight: float, harm: Callable[[Path], object] = lambda bundle: None
+) -> tuple[str, str]:
+    """Register a bundle whose answers are atoms times `weight` and point `champion` at it: version and digest."""
+    import mlflow
+
+    made = folder / f"{name}-{weight}"
+    write_count_model(folder / "model.onnx", MOLECULES, [float(weight)])
+    build_bundle(made, folder / "model.onnx", MOLECULES, pd.DataFrame({"smiles": ["CCO"], "temperature": [1.0]}))
+    harm(made)
+    digest = write_digests(made)
+    client = mlflow.MlflowClient()
+    with mlflow.start_run() as run:
+        mlflow.log_artifacts(str(made), "bundle")
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    source = f"{run.info.artifact_uri}/bundle"
+    version = client.create_model_version(name, source, run.info.run_id, tags={"graphline.digest": digest})
+    client.set_registered_model_alias(name, "champion", version.version)
+    return str(version.version), digest
 
 
 def graph_row(num_nodes: int, *, temperature: float = 0.0, symbol: str = "C") -> dict[str, object]:

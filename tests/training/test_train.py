@@ -17,29 +17,18 @@ from pipeline.dataset.spool import Spool
 from pipeline.errors import ConfigError, PipelineError, StoreError, TrainingError
 from pipeline.graph import Graph, pack
 from pipeline.network.losses import balance_classes
-from pipeline.schema import Column, Schema, Target
 from pipeline.store.loader import gather
 from pipeline.store.store import Store, write_store
 from pipeline.training.checkpoints import check_checkpoints
 from pipeline.training.config import TrainConfig
 from pipeline.training.train import GraphModule, load_networks, train
+from tests.support.schemas import RINGS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning"),
     pytest.mark.filterwarnings("ignore::lightning.pytorch.utilities.warnings.PossibleUserWarning"),
 ]
 
-SCHEMA = Schema(
-    name="toy",
-    data_kind="graph",
-    targets=(
-        Target("length", "regression"),
-        Target("has O", "binary", classes=("no", "yes")),
-        Target("size", "multiclass", classes=("small", "middle", "large")),
-    ),
-    node_columns=(Column("symbol", "categorical", ("C", "O")),),
-    edge_columns=(Column("order", "categorical", ("1", "2")),),
-)
 NAN = float("nan")
 SMALL = TrainConfig(hidden_dim=16, num_layers=2, readout="sum", max_epochs=3, batch_size=8, learning_rate=0.01)
 
@@ -84,7 +73,7 @@ def store(tmp_path_factory) -> Store:
     return write_store(
         folder / "store",
         spool,
-        schema=SCHEMA,
+        schema=RINGS,
         keep=np.ones(len(made), bool),
         y=np.stack([one.y for one in made]),
         split=np.array([TRAIN] * 24 + [VALIDATION] * 8 + [TEST] * 8, np.int8),
@@ -318,7 +307,7 @@ def test_balanced_weights_reach_the_checkpoint(store, tmp_path):
     train(store, dataclasses.replace(SMALL, class_weights="balanced", max_epochs=1), tmp_path)
     (network,) = load_networks(tmp_path, store.schema, store.statistics)
     y = torch.from_numpy(np.stack([store.graph(int(i)).y for i in store.indices(TRAIN)]))
-    torch.testing.assert_close(network.head.class_weight, balance_classes(y, SCHEMA))
+    torch.testing.assert_close(network.head.class_weight, balance_classes(y, RINGS))
 
 
 # --- trainer options and mistakes --------------------------------------------------------------------------------

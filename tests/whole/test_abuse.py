@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.abuse import BODIES, GOOD, GRAPHS, HALF_BODY, HALF_HEAD, RAW
-from tests.support.app_server import models_serve, serving_app, wait_until
+from tests.support.servers import models_serve, serving_app, wait_until
 from tests.support.small_models import write_graph_bundle, write_molecule_bundle
 
 pytestmark = pytest.mark.mlflow
@@ -41,13 +41,13 @@ def graphs(bundles):
 
 @pytest.fixture(scope="module")
 def plain(bundles):
-    with models_serve(bundles / "molecules") as served:
+    with models_serve(bundles / "molecules", bundles) as served:
         yield served
 
 
 @pytest.fixture(scope="module")
 def plain_graphs(bundles):
-    with models_serve(bundles / "graphs") as served:
+    with models_serve(bundles / "graphs", bundles) as served:
         yield served
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import http.client
 import json
-import os
 import random
-import socket
-import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -25,25 +22,20 @@ from pipeline.dataset.split import TEST
 from pipeline.evaluation.answers import ask_bundle
 from pipeline.graph import collate, pack, unpack
 from pipeline.samples.molecule.featurize import featurize_smiles
-from pipeline.schema import Limits, Schema, Target
+from pipeline.schema import Limits, Target
 from pipeline.store.build import build_store
 from serving.session import Session
 from tests.conftest import ROOT
-from tests.serving.test_model import load
-from tests.support.small_models import MOLECULES, write_count_model
+from tests.support.schemas import MOLECULES, without_features
+from tests.support.servers import environment, free_port, running
+from tests.support.small_models import load, write_count_model
 
 pytestmark = pytest.mark.mlflow
 
 SCALE = 3.0  # of the regression target
 BROKEN = ["", None, "C1CC", "not a molecule", "C(C", "[Zz]", "c1cccc1", "CC)", "%", "C" * 40_000, "()", "C=", "é"]
-SCHEMA = Schema(
-    name="both",
-    data_kind="molecule",
-    targets=(Target("y", "regression"), Target("b", "binary", classes=("no", "yes"))),
-    node_columns=MOLECULES.node_columns,
-    edge_columns=MOLECULES.edge_columns,
-    featurizer_version=MOLECULES.featurizer_version,
-)
+TARGETS = (Target("y", "regression"), Target("b", "binary", classes=("no", "yes")))
+SCHEMA = dataclasses.replace(without_features(MOLECULES), name="both", targets=TARGETS)
 NOTHING = {"mean": [], "std": []}
 STATISTICS = {"x_float": NOTHING, "edge_float": NOTHING, "u": NOTHING, "y": {"mean": [1.0, 0.0], "std": [SCALE, 1.0]}}
 
@@ -99,27 +91,13 @@ def ways(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def port(ways, tmp_path_factory):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = free.getsockname()[1]
+    number = free_port()
     where = ["--host", "127.0.0.1", "--port", str(number), "--log-level", "warning"]
-    server = subprocess.Popen(
-        [sys.executable, "-P", "-m", "uvicorn", *where, "mlflow.pyfunc.scoring_server.app:app"],
-        cwd=tmp_path_factory.mktemp("server"),  # the server has no code but the bundle's
-        env=os.environ | {"__pyfunc_model_path__": str(ways.bundle), "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        for _ in range(1200):
-            assert server.poll() is None
-            try:
-                socket.create_connection(("127.0.0.1", number), 1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
+    command = [sys.executable, "-P", "-m", "uvicorn", *where, "mlflow.pyfunc.scoring_server.app:app"]
+    folder = tmp_path_factory.mktemp("server")  # the server has no code but the bundle's
+    env = environment(__pyfunc_model_path__=str(ways.bundle))
+    with running(command, folder, env, number, folder / "log", "/ping"):
         yield number
-    finally:
-        server.terminate()
-        server.wait(30)
 
 
 def connect(port):

@@ -24,7 +24,7 @@ from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.source import find_source
 from pipeline.errors import DataError, SplitError
 from pipeline.samples.molecule.featurize import NODE_COLUMNS
-from pipeline.schema import Column, Schema, Target
+from pipeline.schema import Column
 from pipeline.serveconfig import ServeConfig
 from pipeline.store.build import build_store, quarantine_path
 from pipeline.store.store import Store
@@ -32,8 +32,8 @@ from serving.request import read_request
 from steps import prepare
 from steps.cli.command import run
 from tests.data.make import ALCOHOLS, FILES, FOLDER, MOLECULES, graphs, table, write
-from tests.support.small_models import MOLECULES as MOLECULE_SCHEMA
-from tests.support.small_models import without_features
+from tests.support.schemas import MOLECULES as MOLECULE_SCHEMA
+from tests.support.schemas import toy_schema, without_features
 
 OUTCOMES = dict(re.findall(r"^\| `(.+?)` \| (.+?) \|$", (FOLDER.parent / "README.md").read_text(), re.MULTILINE))
 
@@ -215,13 +215,7 @@ def test_molecules_are_read_alike_in_training_and_in_serving(tmp_path):
     assert chunk.num_graphs == store.num_graphs
 
 
-GRAPH = Schema(
-    name="g",
-    data_kind="graph",
-    targets=(Target("y", "regression"),),
-    node_columns=(Column("w", "numeric"),),
-    edge_columns=(),
-)
+GRAPH = toy_schema(data_kind="graph", node_columns=(Column("w", "numeric"),))
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.review.log import read_log
-from tests.support.browser import button, chromium, fill, outcome, step_server, window
+from tests.support.browser import button, chromium, fill, outcome, window
 from tests.support.candidates import aliases, candidate, decide, write_gate
-from tests.support.servers import free_port
+from tests.support.servers import step_server
 
 pytestmark = pytest.mark.mlflow
 
@@ -29,7 +29,7 @@ def board(tracking, tmp_path_factory):
     write_gate(folder)
     candidate(folder, "toy", "good1")
     decide(folder, "toy", version="1")
-    with step_server("board", free_port(), os.environ | {"MLFLOW_TRACKING_URI": tracking}, folder) as address:
+    with step_server("board", folder, os.environ | {"MLFLOW_TRACKING_URI": tracking}) as address:
         yield address, folder
 
 

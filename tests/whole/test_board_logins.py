@@ -7,8 +7,8 @@ import base64
 import pytest
 
 from pipeline.review.log import read_log
-from tests.support.browser import button, chromium, fill, outcome, step_server, window
-from tests.support.servers import ask, client_env, free_port
+from tests.support.browser import button, chromium, fill, outcome, window
+from tests.support.servers import ask, step_server
 
 pytestmark = pytest.mark.mlflow
 logins = pytest.importorskip("tests.support.logins", reason="needs the users of tests/support/logins.py")
@@ -24,10 +24,10 @@ def test_each_reviewer_decides_under_the_own_login(browser, tmp_path):
     with logins.login_server(tmp_path) as scene:
         for content in ("one", "two", "three"):
             assert scene.register("ada", content).code == 0
-        with step_server("board", free_port(), client_env(scene.server), tmp_path) as address:
-            assert ask(address, "GET", "/")[0] == 401
+        with step_server("board", tmp_path, scene.server.client_env()) as address:
+            assert ask(address, "GET", "/").status == 401
             wrong = base64.b64encode(b"rae:a wrong password").decode()
-            assert ask(address, "GET", "/", headers={"Authorization": f"Basic {wrong}"})[0] == 401
+            assert ask(address, "GET", "/", headers={"Authorization": f"Basic {wrong}"}).status == 401
 
             def sit_down(user: str, version: int):
                 login = {"username": user, "password": scene.passwords[user]}

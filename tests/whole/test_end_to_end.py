@@ -3,61 +3,21 @@
 from __future__ import annotations
 
 import csv
-import http.client
 import io
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.project import Project
+from tests.support.servers import models_serve
 
 pytestmark = pytest.mark.mlflow
 
 QUICK = ["-P", "max_epochs=2", "-P", "hidden_dim=16", "-P", "num_layers=2", "-P", "resamples=50"]
-
-
-class Project:
-    """A copy of the project in a folder of its own, with its own database."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in ("steps", "pipeline", "serving", "data"):
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("MLproject", "python_env.yaml", "requirements.txt", "pyproject.toml", "gate.yaml"):
-            shutil.copy(ROOT / name, folder / name)
-        self.env = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-        self.env |= {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "OMP_NUM_THREADS": "1",
-        }
-
-    def run(self, *words: str, code: int = 0) -> str:
-        """`mlflow run . --env-manager local …`; returns what it printed."""
-        return self.call("mlflow", "run", ".", "--env-manager", "local", *words, code=code)
-
-    def call(self, *words: str, code: int = 0) -> str:
-        done = subprocess.run(
-            words,
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        text = done.stdout + done.stderr
-        assert done.returncode == code, text
-        assert "Traceback" not in text, text
-        return text
 
 
 @pytest.fixture(scope="module")
@@ -137,49 +97,16 @@ def test_mistakes_are_one_line_and_exit_code_2(project, step, words, expected):
 
 
 @pytest.fixture(scope="module")
-def port(project):
+def served(project):
     """A released model behind `mlflow models serve`."""
     gate = project.folder / "gate.yaml"
     gate.write_text("regression:\n  rmse:\n    max: 100\n")  # two epochs on 128 molecules are no good model
     text = project.run("-e", "promote", "-P", "version=1", "-P", "reason=first release")
     assert "record 1: approved candidate 1" in text
     assert "champion was nothing, is release 1, sha256" in text
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = free.getsockname()[1]
-    server = subprocess.Popen(
-        ["mlflow", "models", "serve", "-m", "models:/mine@champion", "-p", str(number), "--env-manager", "local"],
-        cwd=project.folder,
-        env=project.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        _wait(number, server)
-        yield number
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait(30)
-
-
-def _wait(port: int, server: subprocess.Popen) -> None:
-    for _ in range(240):
-        assert server.poll() is None, server.stdout.read().decode()
-        try:
-            if ask(port, "GET", "/ping", None, None)[0] == 200:
-                return
-        except OSError:
-            pass
-        time.sleep(0.25)
-    raise AssertionError("the server did not come up within a minute")
-
-
-def ask(port, method, path, body, content_type):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request(method, path, body, {"Content-Type": content_type} if content_type else {})
-    answer = connection.getresponse()
-    return answer.status, answer.read().decode()
+    uri = project.env["MLFLOW_TRACKING_URI"]
+    with models_serve("models:/mine@champion", project.folder, MLFLOW_TRACKING_URI=uri) as server:
+        yield server
 
 
 ROWS = ["CCO", "nonsense", "c1ccccc1O", None, ""]
@@ -193,7 +120,7 @@ def parquet(columns):
 
 
 @pytest.mark.parametrize("form", ["records", "split", "inputs", "csv", "parquet"])
-def test_every_format_is_answered_row_by_row(port, form):
+def test_every_format_is_answered_row_by_row(served, form):
     body = {
         "records": {"dataframe_records": [{"smiles": smiles, "extra": 1} for smiles in ROWS]},
         "split": {"dataframe_split": {"columns": ["smiles"], "data": [[smiles] for smiles in ROWS]}},
@@ -202,9 +129,9 @@ def test_every_format_is_answered_row_by_row(port, form):
         "parquet": parquet({"smiles": ROWS}),
     }[form]
     kind = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}.get(form, "application/json")
-    status, text = ask(port, "POST", "/invocations", json.dumps(body) if isinstance(body, dict) else body, kind)
-    assert status == 200, text
-    answers = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))["predictions"]
+    reply = served.invoke(body.encode() if isinstance(body, str) else body, kind)
+    assert reply.status == 200, reply.body
+    answers = reply.json["predictions"]
     # MLflow itself turns a null among `inputs` into the text "None" before the model sees it.
     expected = [*CODES[:3], "invalid_smiles" if form == "inputs" else "missing", "missing"]
     assert [answer["error"] for answer in answers] == expected
@@ -212,22 +139,21 @@ def test_every_format_is_answered_row_by_row(port, form):
     assert all("nonsense" not in (answer["error_detail"] or "") for answer in answers)
 
 
-def test_rest_equals_the_file(project, port):
-    _, text = ask(port, "POST", "/invocations", json.dumps({"inputs": {"smiles": ["CCO"]}}), "application/json")
-    served = json.loads(text)["predictions"][0]["pIC50"]
+def test_rest_equals_the_file(project, served):
+    answered = served.invoke({"inputs": {"smiles": ["CCO"]}}).json["predictions"][0]["pIC50"]
     (project.folder / "one.csv").write_text("smiles\nCCO\n")
     project.run("-e", "predict", "-P", "data=one.csv", "-P", "out=one-answer.csv", "-P", "model=models:/mine@champion")
     written = float(next(csv.DictReader(open(project.folder / "one-answer.csv")))["pIC50"])
-    assert written == pytest.approx(served, rel=1e-6)
+    assert written == pytest.approx(answered, rel=1e-6)
 
 
-def test_a_missing_column_is_a_400_that_names_it(port):
-    status, text = ask(port, "POST", "/invocations", json.dumps({"inputs": {"smile": ["CCO"]}}), "application/json")
-    assert status == 400
-    assert "smiles" in json.loads(text)["message"]
+def test_a_missing_column_is_a_400_that_names_it(served):
+    reply = served.invoke({"inputs": {"smile": ["CCO"]}})
+    assert reply.status == 400
+    assert "smiles" in reply.json["message"]
 
 
-def test_decisions_are_final_and_can_be_undone_and_audited(project, port):
+def test_decisions_are_final_and_can_be_undone_and_audited(project, served):
     import mlflow
 
     client = mlflow.MlflowClient(*[project.env["MLFLOW_TRACKING_URI"]] * 2)  # registry, too: others ran before
@@ -258,7 +184,7 @@ def test_decisions_are_final_and_can_be_undone_and_audited(project, port):
     assert "audit: chain, bytes and aliases are as decided" in project.run("-e", "audit")
 
 
-def test_the_champion_is_the_opponent_until_it_moves(project, port):
+def test_the_champion_is_the_opponent_until_it_moves(project, served):
     import mlflow
 
     words = ["-P", "data=mine.csv", "-P", "target=pIC50", *QUICK]
@@ -278,7 +204,7 @@ def test_the_champion_is_the_opponent_until_it_moves(project, port):
     assert "evaluate: reused" in project.run(*words)
 
 
-def test_a_changed_byte_is_never_released(project, port):
+def test_a_changed_byte_is_never_released(project, served):
     import mlflow
 
     client = mlflow.MlflowClient(*[project.env["MLFLOW_TRACKING_URI"]] * 2)  # registry, too: others ran before

@@ -11,8 +11,7 @@ import time
 
 import pytest
 
-from tests.support.forked import QUICK, Folder
-from tests.whole.test_trust import ALL, ran
+from tests.support.forked import ALL, QUICK, Folder, ran
 
 pytestmark = pytest.mark.mlflow
 

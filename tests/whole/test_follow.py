@@ -7,36 +7,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import mlflow
-import pandas as pd
 import pytest
 
-from pipeline.bundle.build import build_bundle
-from pipeline.digests import write_digests
 from pipeline.errors import BundleError
-from tests.support.app_server import serving_app, wait_until
-from tests.support.small_models import MOLECULES, write_count_model
+from tests.support.servers import refusal, serving_app, wait_until
+from tests.support.small_models import publish
 
 pytestmark = pytest.mark.mlflow
 
 BODY = {"dataframe_records": [{"smiles": "CCO", "temperature": 0}]}
-
-
-def publish(folder, name, weight, harm=lambda bundle: None):
-    """Register a bundle whose answers are atoms times `weight` and point `champion` at it: version and digest."""
-    made = folder / f"{name}-{weight}"
-    write_count_model(folder / "model.onnx", MOLECULES, [float(weight)])
-    build_bundle(made, folder / "model.onnx", MOLECULES, pd.DataFrame({"smiles": ["CCO"], "temperature": [1.0]}))
-    harm(made)
-    digest = write_digests(made)
-    client = mlflow.MlflowClient()
-    with mlflow.start_run() as run:
-        mlflow.log_artifacts(str(made), "bundle")
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
-    source = f"{run.info.artifact_uri}/bundle"
-    version = client.create_model_version(name, source, run.info.run_id, tags={"graphline.digest": digest})
-    client.set_registered_model_alias(name, "champion", version.version)
-    return str(version.version), digest
 
 
 @pytest.fixture
@@ -117,8 +96,6 @@ def test_without_follow_the_version_is_pinned(tracking, env, tmp_path):
 
 
 def test_bytes_that_are_not_those_of_the_version_are_refused(tracking, env, tmp_path):
-    from tests.serving.test_app import refusal
-
     version, _ = publish(tmp_path, "bytes", 1)
     client = mlflow.MlflowClient()
     client.set_model_version_tag("bytes", version, "graphline.digest", "0" * 64)

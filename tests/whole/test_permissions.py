@@ -25,7 +25,8 @@ from pipeline.review.grants import ROLES, Logins
 from pipeline.review.log import read_log
 from tests.support.attacks import HARMLESS, LIST_ROUTES, ON_MODELS, ON_RUNS, PUBLIC, REFUSED, Route, Sender, ids
 from tests.support.logins import NAME, RELEASES, WORK, login_server
-from tests.support.servers import ADMIN, ask, client_env, postgres, server_settings
+from tests.support.postgres import postgres
+from tests.support.servers import ADMIN, ask, environment, server_settings
 
 pytestmark = pytest.mark.mlflow
 
@@ -155,7 +156,7 @@ def test_an_author_may_write_candidates_and_own_runs(scene):
 @pytest.fixture(scope="module")
 def routes(scene) -> list[Route]:
     folder = scene.server.log.parent
-    env = client_env() | server_settings(folder) | {"_MLFLOW_SGI_NAME": "uvicorn"}
+    env = environment(**server_settings(folder), _MLFLOW_SGI_NAME="uvicorn")
     done = subprocess.run(
         [sys.executable, "-c", LIST_ROUTES], cwd=folder, env=env, capture_output=True, text=True, check=True
     )
@@ -173,7 +174,7 @@ def test_nothing_answers_without_login(scene, routes):
     for login in (b"ben:wrong", b"nobody:x", b":", b"admin:password1234"):
         headers = {"Authorization": f"Basic {base64.b64encode(login).decode()}"}
         path = f"/api/2.0/mlflow/registered-models/get?name={NAME}"
-        assert ask(scene.server.uri, "GET", path, None, headers)[0] == 401
+        assert ask(scene.server.uri, "GET", path, None, headers).status == 401
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -362,7 +363,7 @@ def test_of_two_reviewers_at_one_moment_one_wins_on_postgresql(on_postgres):
     barrier, answers = spawn.Barrier(2), spawn.Queue()
     both = []
     for version, user in (("2", "rae"), ("3", "tom")):
-        env = client_env(scene.server, user, scene.passwords[user])
+        env = scene.server.client_env(user, scene.passwords[user])
         both.append(spawn.Process(target=decide_at_once, args=(barrier, answers, env, version, scene.folder)))
         both[-1].start()
     said = sorted(answers.get(timeout=300) for _ in both)

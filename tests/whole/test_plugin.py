@@ -15,8 +15,8 @@ from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
 
 from plugin.graphline_plugin import open_store
 from tests.conftest import ROOT
-from tests.support.servers import postgres
-from tests.whole.test_end_to_end import Project
+from tests.support.postgres import postgres
+from tests.support.project import Project
 
 
 @contextmanager

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.app_server import environment, free_port, serving_app, wait_until
-from tests.support.small_models import write_molecule_bundle
+from tests.support.servers import free_port, mlflow_server, refusal, serving_app, wait_until
+from tests.support.small_models import publish, write_molecule_bundle
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.slow]
 
@@ -30,41 +31,22 @@ def test_the_tracking_server_goes_while_it_is_followed(tmp_path, monkeypatch):
     """What runs goes on; when the server is back, the next champion takes over."""
     import mlflow
 
-    from tests.whole.test_follow import publish
-
     port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-
-    def start():
-        command = ["mlflow", "server", "--port", str(port), "--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db"]
-        command += ["--artifacts-destination", str(tmp_path / "artifacts"), "--workers", "1"]
-        server = subprocess.Popen(
-            command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        wait_until(lambda: subprocess.run(["curl", "-sf", f"{uri}/health"], capture_output=True).returncode == 0)
-        return server
-
-    def stop(server):
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(60)
-
-    server = start()
-    try:
+    with ExitStack() as first:
+        uri = first.enter_context(mlflow_server(tmp_path / "server", port=port)).uri
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         mlflow.set_tracking_uri(uri)
         publish(tmp_path, "gone", 1)
         options = ("--model", "models:/gone@champion", "--workers", "1", "--follow", "0.5")
         with serving_app(tmp_path, *options, MLFLOW_TRACKING_URI=uri) as app:
-            stop(server)
+            first.close()
             wait_until(lambda: app.metric('graphline_follow_total{outcome="failed"}') > 0)
             assert app.invoke(BODY).status == 200
             assert app.ask("GET", "/ready").status == 200
-            server = start()
-            second, _ = publish(tmp_path, "gone", 2)
-            wait_until(lambda: app.invoke(BODY).headers["x-model-version"] == f"gone/{second}")
-    finally:
-        stop(server)
-        mlflow.set_tracking_uri(None)
+            with mlflow_server(tmp_path / "server", port=port):
+                second, _ = publish(tmp_path, "gone", 2)
+                wait_until(lambda: app.invoke(BODY).headers["x-model-version"] == f"gone/{second}")
+    mlflow.set_tracking_uri(None)
 
 
 def test_every_worker_is_killed_again_and_again(bundle, tmp_path):
@@ -105,8 +87,6 @@ def test_a_damaged_private_copy_starts_no_worker(bundle, tmp_path):
 
 def test_a_full_disk_is_one_line(bundle, tmp_path):
     """A file system of one page, where root may mount one."""
-    from tests.serving.test_app import refusal
-
     small = tmp_path / "small"
     small.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(small)], capture_output=True).returncode:

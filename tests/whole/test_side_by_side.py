@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forked import QUICK, Folder
-from tests.support.servers import mlflow_server, postgres
-from tests.whole.test_trust import ALL, ran
+from tests.support.forked import ALL, QUICK, Folder, ran
+from tests.support.postgres import postgres
+from tests.support.servers import mlflow_server
 
 pytestmark = pytest.mark.mlflow
 

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forked import Folder
+from tests.support.forked import ALL, Folder, ran
 
 pytestmark = pytest.mark.mlflow
-
-ALL = ["prepare", "train", "evaluate", "register"]
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +21,6 @@ def project(tmp_path_factory):
     made = Folder(folder)
     made.first = made.main("--explain=true")
     return made
-
-
-def ran(text: str) -> list[str]:
-    """The steps that a run of `main` did not reuse."""
-    reused = re.findall(r"^(\w+): reused", text, re.MULTILINE)
-    return [step for step in ALL if step not in reused]
 
 
 def flip(path: Path) -> None:

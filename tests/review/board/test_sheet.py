@@ -7,11 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.review.board.sheet import Beside, lead_score
-from pipeline.schema import Schema, Target
+from pipeline.schema import Target
+from tests.support.schemas import toy_schema
 
-SCHEMA = Schema(
-    "toy", "molecule", (Target("logS", "regression"), Target("safe", "binary", classes=("no", "yes"))), (), ()
-)
+SCHEMA = toy_schema(Target("logS", "regression"), Target("safe", "binary", classes=("no", "yes")))
 METRICS = {
     **{"test/logS/rmse": 0.5, "test/logS/rmse_lo": 0.45, "test/logS/rmse_hi": 0.55, "test/safe/roc_auc": 0.9},
     **{"baseline/mean/logS/rmse": 2.0, "baseline/forest/logS/rmse": 0.61234},

@@ -13,22 +13,16 @@ from hypothesis import strategies as st
 from pipeline.errors import RowError
 from pipeline.graph import Graph
 from pipeline.samples.graph.columns import build_graph, category_text, encode, graph_columns
-from pipeline.schema import Column, Limits, Schema, Target
+from pipeline.schema import Column, Limits, Schema
+from tests.support.schemas import toy_schema
 
 NODES = (Column("symbol", "categorical", ("C", "O")), Column("charge", "numeric"))
 EDGES = (Column("order", "categorical", ("1", "2")), Column("length", "numeric"))
 
 
 def schema(**changes: Any) -> Schema:
-    values: dict[str, Any] = {
-        "name": "test",
-        "data_kind": "graph",
-        "targets": (Target("y", "regression"),),
-        "node_columns": NODES,
-        "edge_columns": EDGES,
-        "graph_columns": (Column("ph", "numeric"),),
-    }
-    return Schema(**values | changes)
+    columns = {"node_columns": NODES, "edge_columns": EDGES, "graph_columns": (Column("ph", "numeric"),)}
+    return toy_schema(data_kind="graph", **columns | changes)
 
 
 def request(**changes: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

@@ -19,7 +19,8 @@ from pipeline.samples.graph import tables as graphtable
 from pipeline.samples.graph.column_types import KindScan, encode_array
 from pipeline.samples.graph.columns import build_graph, encode
 from pipeline.samples.graph.tables import GraphRows, open_graph_tables, read_graph_chunks
-from pipeline.schema import Column, Limits, Schema
+from pipeline.schema import Column, Limits
+from tests.support.schemas import toy_schema
 
 GRAPHS = {"graph_id": ["a", "b", "c"], "y": [1.5, None, 3], "split": ["train", "train", "test"]}
 NODES = {
@@ -252,7 +253,13 @@ def test_shuffled_tables_give_what_a_request_gives(
         edges=all_edges.sort_index(kind="stable"),
     )
     tables = open_graph_tables(folder, directed=directed)
-    schema = Schema("t", "graph", (), tables.node_columns, tables.edge_columns, directed=directed)
+    schema = toy_schema(
+        data_kind="graph",
+        targets=(),
+        node_columns=tables.node_columns,
+        edge_columns=tables.edge_columns,
+        directed=directed,
+    )
     chunks = list(read_graph_chunks(tables, (), Limits(), chunk_graphs=3))
     found = graphs_of(chunks)
     assert list(found) == list(requests)

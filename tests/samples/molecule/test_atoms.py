@@ -12,7 +12,7 @@ from pipeline.samples.molecule.atoms import Records
 from pipeline.samples.molecule.smiles import parse_smiles
 from pipeline.schema import Limits
 from tests.conftest import ROOT
-from tests.samples.molecule.test_featurize import MOLECULES
+from tests.support.molecules import MOLECULES
 
 ODD = [
     *("C" * n for n in (254, 255, 256, 300)),  # from 256 atoms on, RDKit writes numbers of four bytes

@@ -22,7 +22,8 @@ from pipeline.store.build import build_store
 from serving.model import check_fit
 from serving.request import read_request
 from serving.session import Session
-from tests.support.small_models import MOLECULES, write_count_model
+from tests.support.schemas import MOLECULES
+from tests.support.small_models import write_count_model
 
 NAMES = [column.name for column in DESCRIPTOR_COLUMNS]
 

@@ -16,40 +16,9 @@ from pipeline.samples.molecule.featurize import EDGE_COLUMNS, FEATURIZER_VERSION
 from pipeline.samples.molecule.smiles import digest, parse_smiles, scaffold_key
 from pipeline.schema import Limits
 from tests.conftest import ROOT
+from tests.support.molecules import MOLECULES
 
 LIMITS = Limits()
-MOLECULES = [
-    "O",
-    "[H][H]",
-    "[Na+].[Cl-]",
-    "C#N",
-    "CC(=O)Oc1ccccc1C(=O)O",
-    "C[C@H](N)C(=O)O",
-    "C[C@@H](N)C(=O)O",
-    "F/C=C/F",
-    "F/C=C\\F",
-    "c1ccc2c(c1)[nH]c1ccccc12",
-    "CN1CCC[C@H]1c1cccnc1",
-    "O=S(=O)(O)c1ccccc1",
-    "FS(F)(F)(F)(F)F",
-    "FP(F)(F)(F)F",
-    "CN(=O)=O",
-    "[CH3]",
-    "[O-][Cl+3]([O-])([O-])[O-]",
-    "N->[Pt](<-N)(Cl)Cl",
-    "*C",
-    "[2H]C([2H])Cl",
-    "C1CCCCCCCCC1",
-    "C1CC1C1CCC1C1CCCC1C1CCCCCC1C1CCCCCCC1",
-    "C1C2CC3CC1CC(C2)C3",
-    "C12C3C4C1C5C2C3C45",
-    "[U](F)(F)(F)(F)(F)F",
-    "OB(O)c1ccccc1",
-    "C[Si](C)(C)C",
-    "O=C1C=CC(=O)C=C1",
-    "C=C=C",
-    "c1cc[n+]([O-])cc1",
-]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.app_server import serving_app
+from tests.support.servers import serving_app
 from tests.support.small_models import write_graph_bundle, write_molecule_bundle
 
 pytestmark = pytest.mark.mlflow
