@@ -1,36 +1,71 @@
-"""The columns of a request and of its answer: what a client sends, and what comes back."""
+"""The table of an answer's columns: what a bundle may say of a row, and of what in the bundle it is made.
+
+    column                holds                        made of the output
+    <target>              number; multi-class: text    prediction    original unit, probability of the positive class,
+                                                                      or the likeliest class
+    <target>=<class>      number                       prediction    multi-class: probability of each class
+    <target>_std          number                       std           of an ensemble; of classes that of the likeliest
+    error                 code                                       why the row has no answer, a key of `ROW_CODES`
+    error_detail          text                                       the same for people
+    warning               text                                       what to know of an answer that is there
+
+A bundle answers the columns whose output its `model.onnx` has. A new kind of column is one entry here: signature,
+pages, reserved names and readers follow. Readers take what they know by name: a bundle may answer fewer, or more.
+"""
 
 from __future__ import annotations
 
-from pipeline.schema import Schema, Target
+from collections.abc import Collection, Sequence
+from typing import Literal, NamedTuple
+
+PREDICTION, STD = OUTPUTS = ("prediction", "std")
+"""Names of the outputs of `model.onnx`; only the first must be there."""
+
+ERROR, ERROR_DETAIL, WARNING = "error", "error_detail", "warning"
 
 
-def request_columns(schema: Schema) -> tuple[str, ...]:
-    """The columns that a request must have."""
-    own = ("smiles",) if schema.data_kind == "molecule" else ("nodes", "edges")
-    return own + tuple(column.name for column in schema.graph_columns)
+class AnswerColumn(NamedTuple):
+    """One column.
 
-
-def answer_columns(schema: Schema, *, ensemble: bool) -> tuple[str, ...]:
-    """The columns of an answer, in order.
-
-    A target has its own column (original unit, probability of the positive class, or label), one `<target>=<class>`
-    a class when multi-class, and `<target>_std` with an ensemble; of a label it is that of its probability.
+    Attributes:
+        holds: `code` is text, too.
+        target: that it is about; None: the row as a whole.
+        label: class whose probability it is.
+        output: of `model.onnx`, of which it is made; "": every bundle answers it.
     """
-    columns: list[str] = []
-    for target in schema.targets:
-        columns += [target.name, *class_columns(target)]
-        if ensemble:
-            columns.append(f"{target.name}_std")
-    return (*columns, "error", "error_detail", "warning")
+
+    name: str
+    holds: Literal["number", "text", "code"]
+    target: str | None = None
+    label: str | None = None
+    output: str = ""
 
 
-def class_columns(target: Target) -> tuple[str, ...]:
-    """The columns of the class probabilities of a multi-class target; none for others."""
-    return tuple(f"{target.name}={label}" for label in target.classes) if target.kind == "multiclass" else ()
+ROW_COLUMNS = (AnswerColumn(ERROR, "code"), AnswerColumn(ERROR_DETAIL, "text"), AnswerColumn(WARNING, "text"))
 
 
-def text_columns(schema: Schema) -> frozenset[str]:
-    """The columns of an answer that hold text; the others hold numbers."""
-    labels = {target.name for target in schema.targets if target.kind == "multiclass"}
-    return frozenset(labels | {"error", "error_detail", "warning"})
+def target_columns(target: str, classes: Sequence[str]) -> tuple[AnswerColumn, ...]:
+    """Every column that a bundle may answer for a target, in order.
+
+    Args:
+        classes: those with a probability each; none where the answer is one number.
+    """
+    return (
+        AnswerColumn(target, "text" if classes else "number", target, output=PREDICTION),
+        *(AnswerColumn(f"{target}={label}", "number", target, label, PREDICTION) for label in classes),
+        AnswerColumn(f"{target}_std", "number", target, output=STD),
+    )
+
+
+def predicted_numbers(stem: str, classes: Sequence[str]) -> list[str]:
+    """The columns that hold the network's prediction of a target: one number, or one a class.
+
+    Args:
+        stem: name of the target, or `<target>.<who>` in the prediction table.
+    """
+    return [one.name for one in target_columns(stem, classes) if one.output == PREDICTION and one.holds == "number"]
+
+
+def answered(columns: Sequence[AnswerColumn], outputs: Collection[str]) -> tuple[AnswerColumn, ...]:
+    """Of columns those that a bundle with such outputs of `model.onnx` answers."""
+    return tuple(column for column in columns if not column.output or column.output in outputs)

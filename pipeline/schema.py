@@ -8,13 +8,15 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pipeline.answer import ROW_COLUMNS, AnswerColumn, answered, predicted_numbers, target_columns
 from pipeline.errors import ConfigError, StoreError
 
 SCHEMA_VERSION = 1
-RESERVED_NAMES = ("error", "error_detail", "warning", "smiles", "nodes", "edges", "row", "id")
+RESERVED_NAMES = (*(column.name for column in ROW_COLUMNS), "smiles", "nodes", "edges", "row", "id")
 ANSWERERS = ("model", "mean", "majority", "forest", "champion")
 """Who answers in the prediction table: the model, the baselines, and the model that is live."""
 
@@ -58,7 +60,17 @@ class Target:
     @property
     def width(self) -> int:
         """Columns of the network's output for this target: one, or one a class when multi-class."""
-        return len(self.classes) if self.kind == "multiclass" else 1
+        return len(self.answered_classes) or 1
+
+    @property
+    def answered_classes(self) -> tuple[str, ...]:
+        """The classes that have a probability each in an answer; of a binary target one number says both."""
+        return self.classes if self.kind == "multiclass" else ()
+
+    @property
+    def answer_columns(self) -> tuple[AnswerColumn, ...]:
+        """Every column that a bundle may answer for it, in order."""
+        return target_columns(self.name, self.answered_classes)
 
     @property
     def key(self) -> str:
@@ -145,7 +157,7 @@ class Schema:
         clash = [target.name for target in self.targets if keys.count(target.key) > 1]
         if clash:
             raise ConfigError(f"targets {clash} become one name in metric keys; rename a column.")
-        answers = Counter(column for target in self.targets for column in _answer_columns(target))
+        answers = Counter(name for target in self.targets for name in _answer_names(target))
         taken = [column for column, count in answers.items() if count > 1]
         if taken:
             raise ConfigError(f"column '{taken[0]}' would hold answers for two targets; rename a target.")
@@ -170,6 +182,21 @@ class Schema:
     def edge(self, kind: str) -> tuple[Column, ...]:
         """Edge columns of one kind, in order: those of `edge_attr` (categorical) or `edge_float` (numeric)."""
         return tuple(column for column in self.edge_columns if column.kind == kind)
+
+    @property
+    def request_columns(self) -> tuple[str, ...]:
+        """The columns that a request must have."""
+        own = ("smiles",) if self.data_kind == "molecule" else ("nodes", "edges")
+        return own + tuple(column.name for column in self.graph_columns)
+
+    def answer_columns(self, outputs: Collection[str]) -> tuple[AnswerColumn, ...]:
+        """The columns that a bundle answers, in order.
+
+        Args:
+            outputs: of its `model.onnx`.
+        """
+        columns = itertools.chain(*(target.answer_columns for target in self.targets), ROW_COLUMNS)
+        return answered(tuple(columns), outputs)
 
     @property
     def u_columns(self) -> tuple[Column, ...]:
@@ -201,11 +228,11 @@ class Schema:
         return cls(**values)
 
 
-def _answer_columns(target: Target) -> list[str]:
-    """Every column that answers for a target, as served and in the prediction table."""
-    stems = [target.name, *(f"{target.name}.{who}" for who in ANSWERERS)]
-    ends = [f"={label}" for label in target.classes] if target.kind == "multiclass" else []
-    return [*stems, f"{target.name}_std", *(f"{stem}{end}" for stem in stems for end in ends)]
+def _answer_names(target: Target) -> list[str]:
+    """Every column that may hold answers for a target, as served and in the prediction table."""
+    stems = [f"{target.name}.{who}" for who in ANSWERERS]
+    numbers = [name for stem in stems for name in predicted_numbers(stem, target.answered_classes)]
+    return list(dict.fromkeys([*(column.name for column in target.answer_columns), *stems, *numbers]))
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class GraphModel(PythonModel):  # type: ignore[misc] # mlflow has no types that 
         self.schema = Schema.from_json(Path(context.artifacts["schema.json"]).read_text(encoding="utf-8"))
         self.session = Session(context.artifacts["model.onnx"])
         check_fit(self.session, self.schema)
+        self.columns = self.schema.answer_columns(self.session.output_names)
         self.categories = Categories(self.schema)
         self.config = ServeConfig(**(context.model_config or {}))
         self.sharing = Sharing(
@@ -83,10 +84,10 @@ class GraphModel(PythonModel):  # type: ignore[misc] # mlflow has no types that 
         """Answer a table.
 
         Args:
-            model_input: a table with the columns of `pipeline.answer.request_columns`; others are ignored.
+            model_input: a table with the `request_columns` of the schema; others are ignored.
 
         Returns:
-            The columns of `pipeline.answer.answer_columns`, dtype object, None where there is nothing to say.
+            The `answer_columns` of the schema, dtype object, None where there is nothing to say.
 
         Raises:
             MlflowException: INVALID_PARAMETER_VALUE (HTTP 400) for a column that is missing or a limit of the request,
@@ -101,7 +102,7 @@ class GraphModel(PythonModel):  # type: ignore[misc] # mlflow has no types that 
 
     def _answer(self, table: pd.DataFrame) -> pd.DataFrame:
         pieces = read_request(table, self.schema, self.config)
-        answers = Answers(self.schema, len(table), ensemble=self.session.is_ensemble)
+        answers = Answers(self.schema, self.columns, len(table))
         with self.sharing.request():
             for piece in pieces:
                 answers.add_errors(piece.errors)

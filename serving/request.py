@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.answer import answer_columns, class_columns, request_columns
+from pipeline.answer import ERROR, ERROR_DETAIL, PREDICTION, WARNING, AnswerColumn
 from pipeline.errors import DataError, RowError
 from pipeline.graph import Graph, GraphChunk, pack, select
 from pipeline.samples.graph.columns import build_graph, encode
@@ -49,7 +49,7 @@ def read_request(table: pd.DataFrame, schema: Schema, limits: ServeConfig) -> It
         DataError: at once if a column is missing or stands twice, naming it, or a limit of the request is passed.
         DeadlineError: between two pieces.
     """
-    wanted = request_columns(schema)
+    wanted = schema.request_columns
     came = list(table.columns)  # asked about a name, the index would build a hash table for each request
     if missing := [name for name in wanted if name not in came]:
         raise DataError(f"The request has no column {missing}; expected the columns {list(wanted)}.")
@@ -115,21 +115,21 @@ class Answers:
     """The answers to one request, filled piece by piece; what is never filled stays None.
 
     Args:
+        table: the columns that the bundle answers, of `schema.answer_columns`.
         num_rows: rows of the request.
-        ensemble: whether there is a standard deviation of each answer.
     """
 
-    def __init__(self, schema: Schema, num_rows: int, *, ensemble: bool) -> None:
-        self._schema = schema
-        names = answer_columns(schema, ensemble=ensemble)
+    def __init__(self, schema: Schema, table: Sequence[AnswerColumn], num_rows: int) -> None:
+        self._schema, self._table = schema, table
+        names = [column.name for column in table]
         self._values: Objects = np.full((len(names), num_rows), None, dtype=object)
         self._columns: dict[str, Objects] = dict(zip(names, self._values, strict=True))  # views
 
     def add_errors(self, errors: Mapping[int, RowError]) -> None:
         """Say of each row why it has no answer."""
         for row, error in errors.items():
-            self._columns["error"][row] = error.code
-            self._columns["error_detail"][row] = error.detail
+            self._columns[ERROR][row] = error.code
+            self._columns[ERROR_DETAIL][row] = error.detail
 
     def add(
         self, good: NDArray[np.int64], outputs: Mapping[str, NDArray[np.float32]], warnings: Sequence[str | None]
@@ -138,31 +138,25 @@ class Answers:
 
         Args:
             good: (G,) rows.
-            outputs: `prediction` (G, O) in original units and probabilities; `std` (G, O) of an ensemble.
+            outputs: name -> (G, O): `prediction` in original units and probabilities, and further ones.
             warnings: (G,) str or None.
         """
         finite = np.logical_and.reduce([np.isfinite(values).all(axis=1) for values in outputs.values()])
         # JSON has no infinity, and an answer that left the range of float32 is none.
-        self._columns["warning"][good] = warnings
+        self._columns[WARNING][good] = warnings
         values = outputs
         if not finite.all():
             self.add_errors({int(row): _overflow() for row in good[~finite]})
-            self._columns["warning"][good[~finite]] = None
+            self._columns[WARNING][good[~finite]] = None
             good = good[finite]
             values = {name: array[finite] for name, array in outputs.items()}
-        for target, columns in zip(self._schema.targets, self._schema.slices, strict=True):
-            prediction = values["prediction"][:, columns]
-            std = values["std"][:, columns] if "std" in values else None
-            if target.kind == "multiclass":
-                for name, probability in zip(class_columns(target), prediction.T, strict=True):
-                    self._columns[name][good] = _numbers(probability)
-                best = prediction.argmax(axis=1)
-                self._columns[target.name][good] = np.array(target.classes, dtype=object)[best]
-                std = None if std is None else np.take_along_axis(std, best[:, None], axis=1)
-            else:
-                self._columns[target.name][good] = _numbers(prediction[:, 0])
-            if std is not None:
-                self._columns[f"{target.name}_std"][good] = _numbers(std[:, 0])
+        parts = {
+            target.name: (target.classes, {name: array[:, place] for name, array in values.items()})
+            for target, place in zip(self._schema.targets, self._schema.slices, strict=True)
+        }
+        for column in self._table:
+            if column.target is not None:
+                self._columns[column.name][good] = _said(column, *parts[column.target])
 
     def table(self) -> pd.DataFrame:
         """All rows in the order of the request; every column of dtype object, with None and never NaN."""
@@ -304,6 +298,21 @@ def _numbers(values: NDArray[np.float32]) -> list[float]:
 def _index(names: tuple[str, ...]) -> pd.Index:
     """One index serves all requests: to make it takes as long as the rest. Hand out views, an index has a name."""
     return pd.Index(names)
+
+
+def _said(column: AnswerColumn, classes: Sequence[str], outputs: Mapping[str, NDArray[np.float32]]) -> Sequence[object]:
+    """What a column says of some rows.
+
+    Args:
+        outputs: name -> (G, width of the target).
+    """
+    values = outputs[column.output]
+    if column.label is not None:
+        return _numbers(values[:, classes.index(column.label)])
+    likeliest = outputs[PREDICTION].argmax(axis=1)
+    if column.holds == "text":
+        return [classes[k] for k in likeliest]
+    return _numbers(values[np.arange(len(values)), likeliest])
 
 
 def _overflow() -> RowError:

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from pipeline.answer import OUTPUTS, PREDICTION
 from pipeline.errors import BundleError
 from pipeline.graph import GraphBatch, GraphChunk, batch_of
 
@@ -18,8 +19,6 @@ from pipeline.graph import GraphBatch, GraphChunk, batch_of
 # nodes, 49 ms with 384, 52 ms with 256, 53 ms with 1,024; and less memory.
 MAX_NODES = 512
 MAX_EDGES = 1_024  # directed
-
-OUTPUTS = ("prediction", "std")
 
 
 class Session:
@@ -35,7 +34,7 @@ class Session:
     Attributes:
         metadata: what `export_onnx` wrote into the file.
         input_names: the fields of a `GraphBatch` that this network takes.
-        output_names: `prediction`, and `std` of an ensemble.
+        output_names: `prediction`, and those of `pipeline.answer.OUTPUTS` that it has besides, in the file's order.
 
     Raises:
         BundleError: if the bytes are no ONNX model, or one with other inputs or outputs.
@@ -70,18 +69,17 @@ class Session:
         self.output_names = tuple(one.name for one in self._session.get_outputs())
         if foreign := [name for name in self.input_names if name not in GraphBatch._fields]:
             raise BundleError(f"model.onnx takes {foreign}; expected some of {list(GraphBatch._fields)}.")
-        if self.output_names not in (OUTPUTS[:1], OUTPUTS):
-            raise BundleError(f"model.onnx answers {list(self.output_names)}; expected 'prediction' and perhaps 'std'.")
-
-    @property
-    def is_ensemble(self) -> bool:
-        return len(self.output_names) > 1
+        if PREDICTION not in self.output_names or not set(self.output_names) <= set(OUTPUTS):
+            raise BundleError(
+                f"model.onnx answers {list(self.output_names)}; expected '{PREDICTION}' and perhaps "
+                f"{' or '.join(repr(name) for name in OUTPUTS if name != PREDICTION)}."
+            )
 
     def run(self, batch: GraphBatch) -> dict[str, NDArray[np.float32]]:
         """Answer one batch.
 
         Returns:
-            `prediction` (G, O), and `std` (G, O) of an ensemble; rows in the order of the graphs.
+            By name of the output: (G, O), rows in the order of the graphs.
         """
         feed = {name: getattr(batch, name) for name in self.input_names}
         large = len(batch.x) > MAX_NODES or len(batch.edge_attr) > MAX_EDGES

@@ -109,16 +109,12 @@ def _signature(schema: Schema, onnx_path: Path) -> Any:
     from mlflow.types.schema import AnyType, ColSpec
     from mlflow.types.schema import Schema as Columns
 
-    from pipeline.answer import answer_columns, request_columns, text_columns
-
     if schema.data_kind == "molecule":
-        inputs = [ColSpec("string" if name == "smiles" else "double", name) for name in request_columns(schema)]
+        inputs = [ColSpec("string" if name == "smiles" else "double", name) for name in schema.request_columns]
     else:
-        inputs = [ColSpec(AnyType(), name) for name in request_columns(schema)]
-    ensemble = "std" in {output.name for output in onnx.load(onnx_path).graph.output}
-    text = text_columns(schema)
-    columns = answer_columns(schema, ensemble=ensemble)
-    outputs = [ColSpec("string" if name in text else "double", name, required=False) for name in columns]
+        inputs = [ColSpec(AnyType(), name) for name in schema.request_columns]
+    columns = schema.answer_columns({output.name for output in onnx.load(onnx_path).graph.output})
+    outputs = [ColSpec("double" if one.holds == "number" else "string", one.name, required=False) for one in columns]
     return ModelSignature(inputs=Columns(inputs), outputs=Columns(outputs))
 
 

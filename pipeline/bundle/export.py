@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from pipeline.errors import ExportError
 from pipeline.graph import Graph, GraphBatch, collate
@@ -78,14 +77,14 @@ def has_two_forms(schema: Schema) -> bool:
     return schema.data_kind == "molecule"
 
 
-def build_program(ensemble: nn.Module, schema: Schema, form: Form = "only") -> torch.onnx.ONNXProgram:
-    """Export a module with the inputs of a `GraphBatch`, in memory.
+def build_program(ensemble: Ensemble, schema: Schema, form: Form = "only") -> torch.onnx.ONNXProgram:
+    """Export an ensemble with the inputs of a `GraphBatch`, in memory.
 
     Args:
         form: of the network; the small one takes one graph.
 
     Raises:
-        ExportError: if the exporter cannot express the module.
+        ExportError: if the exporter cannot express the networks.
     """
     rng = np.random.default_rng(0)
     # No two lengths are equal, and none is 0 or 1: the exporter takes equal lengths for one, and 0 and 1 for fixed.
@@ -96,9 +95,7 @@ def build_program(ensemble: nn.Module, schema: Schema, form: Form = "only") -> t
     if form == "small":
         shapes["u"] = {}
     ensemble = ensemble.eval()
-    outputs = ["prediction", "std"]
     with torch.no_grad(), _quiet(), exported_form(form):
-        answer = ensemble(*tensors(batch))
         try:
             program = torch.onnx.export(
                 ensemble,
@@ -107,7 +104,7 @@ def build_program(ensemble: nn.Module, schema: Schema, form: Form = "only") -> t
                 opset_version=OPSET,
                 external_data=False,
                 input_names=list(GraphBatch._fields),
-                output_names=outputs if isinstance(answer, tuple) else outputs[:1],
+                output_names=list(ensemble.outputs),
                 dynamic_shapes=shapes,
                 custom_translation_table=_translations(),
                 verbose=False,

@@ -18,8 +18,9 @@ import onnx
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
-from torch import fx, nn
+from torch import fx
 
+from pipeline.answer import PREDICTION
 from pipeline.bundle.export import build_program, form_of, has_two_forms, random_graph, tensors
 from pipeline.errors import ExportError
 from pipeline.graph import Graph, GraphBatch, collate
@@ -179,7 +180,7 @@ def cases(graphs: Sequence[Graph], schema: Schema, seed: int = 0) -> Iterator[tu
     yield "negative maxima", [_equal_nodes(one) for one in some]
 
 
-def find_operator(ensemble: nn.Module, path: Path, schema: Schema, batch: GraphBatch) -> str | None:
+def find_operator(ensemble: Ensemble, path: Path, schema: Schema, batch: GraphBatch) -> str | None:
     """Find the operator of an ONNX file at which its values part from torch's.
 
     The exporter names a value after the torch operation that made it. The torch graph is run operation by operation,
@@ -256,11 +257,11 @@ def _run_fx(program: torch.onnx.ONNXProgram, batch: GraphBatch) -> dict[str, NDA
     return recorder.values
 
 
-def _run_torch(ensemble: nn.Module, batch: GraphBatch) -> Arrays:
+def _run_torch(ensemble: Ensemble, batch: GraphBatch) -> Arrays:
     with torch.no_grad():
         answer = ensemble(*tensors(batch))
     outputs = answer if isinstance(answer, tuple) else (answer,)
-    return dict(zip(("prediction", "std"), (one.numpy() for one in outputs), strict=False))
+    return dict(zip(ensemble.outputs, (one.numpy() for one in outputs), strict=True))
 
 
 def _session(content: bytes, threads: int) -> ort.InferenceSession:
@@ -286,20 +287,20 @@ def _try_onnx(session: ort.InferenceSession, batch: GraphBatch) -> Arrays:
 
 def _compare(expected: Arrays, found: Arrays, schema: Schema, scale: NDArray[np.floating]) -> tuple[str, float]:
     """The output that differs most, and by how much of its spread."""
-    worst = ("prediction", 0.0)
+    worst = (PREDICTION, 0.0)
     if {name: array.shape for name, array in expected.items()} != {name: array.shape for name, array in found.items()}:
-        return "prediction", math.inf
+        return PREDICTION, math.inf
     for target, columns in zip(schema.targets, schema.slices, strict=True):
         spread = scale[columns].astype(np.float64)
         for name in expected:
             a, b = (side[name][:, columns].astype(np.float64) for side in (expected, found))
-            value = expected["prediction"][:, columns].astype(np.float64)
+            value = expected[PREDICTION][:, columns].astype(np.float64)
             size = np.maximum(np.abs(value), a)  # members that lie far apart spread by more than their mean
             unit = np.maximum(spread, size)
             if target.affine is not None:
                 trained = _to_trained(value, target.affine)
                 unit = np.maximum(spread, np.abs(trained))
-                if name == "prediction":
+                if name == PREDICTION:
                     a, b = trained, _to_trained(b, target.affine)
                 else:  # a difference d on the trained scale is a factor 10^d, about 1 + d · ln 10
                     unit = size * np.maximum(1.0, unit * math.log(10))

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import digests
+from pipeline.answer import ERROR, ERROR_DETAIL, WARNING
 from pipeline.bundle.pool import Children
 from pipeline.errors import DataError, RowError
 from pipeline.graph import unpack
@@ -148,8 +149,8 @@ def _answer_all(source: Source, children: Children, file: AnswerFile, columns: M
     with _progress(source.total, file.rows) as progress:
         for request, answered in children.answer((request, request.columns) for request in requests):
             answers = _all_rows(request, answered)
-            counts = Counter(code for code in answers["error"] if code is not None)
-            counts["warnings"] = sum(text is not None for text in answers["warning"])
+            counts = Counter(code for code in answers[ERROR] if code is not None)
+            counts["warnings"] = sum(text is not None for text in answers[WARNING])
             file.write({**request.values, **{columns[name]: answers[name] for name in columns}}, counts)  # type: ignore[dict-item, misc] # arrays are sequences
             progress.update(request.num_rows)
 
@@ -243,7 +244,7 @@ def _all_rows(request: Request, answered: Mapping[str, list[Any]]) -> dict[str, 
     """The answer's columns for all rows of a request."""
     answers = {name: np.full(request.num_rows, None, dtype=object) for name in answered}
     for row, error in request.errors.items():
-        answers["error"][row], answers["error_detail"][row] = error.code, error.detail
+        answers[ERROR][row], answers[ERROR_DETAIL][row] = error.code, error.detail
     for name, values in answered.items():
         for row, value in zip(request.asked, values, strict=True):
             answers[name][row] = value

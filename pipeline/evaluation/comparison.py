@@ -25,7 +25,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.answer import request_columns
 from pipeline.bundle.cost import Cost
 from pipeline.schema import Schema, Target
 
@@ -141,7 +140,7 @@ def why_incomparable(champion: Schema, challenger: Schema, title: str) -> str | 
 
 def request_changes(champion: Schema, challenger: Schema) -> list[str]:
     """What clients of the champion must change for the challenger, in sentences."""
-    before, now = request_columns(champion), request_columns(challenger)
+    before, now = champion.request_columns, challenger.request_columns
     added, dropped = [name for name in now if name not in before], [name for name in before if name not in now]
     changes = [f"A request must now have {', '.join(added)}; clients of the champion do not send it."] if added else []
     return changes + ([f"{', '.join(dropped)} of a request is no longer read."] if dropped else [])

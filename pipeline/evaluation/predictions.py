@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.answer import ERROR, STD, predicted_numbers
 from pipeline.dataset.split import SIDES, TEST, TRAIN
 from pipeline.errors import ExportError, PipelineError, RegistryError
 from pipeline.evaluation.gate import check_gate
@@ -68,15 +69,14 @@ class Facts:
 
 def answer_columns(target: Target, who: str = "") -> list[str]:
     """Names of the numbers that `who` answers for a target, as served (`who` empty) or as in the prediction table."""
-    stem = f"{target.name}.{who}" if who else target.name
-    return [f"{stem}={name}" for name in target.classes] if target.kind == "multiclass" else [stem]
+    return predicted_numbers(f"{target.name}.{who}" if who else target.name, target.answered_classes)
 
 
 def read_answers(table: pd.DataFrame, schema: Schema, *, partial: bool = False) -> dict[str, Array]:
     """Read what a bundle answered.
 
     Args:
-        table: the columns of an answer (n rows).
+        table: the columns of an answer (n rows); further ones are ignored.
         partial: whether rows may be without an answer, then NaN; so it is with another bundle than that of the store.
 
     Returns:
@@ -85,9 +85,9 @@ def read_answers(table: pd.DataFrame, schema: Schema, *, partial: bool = False) 
     Raises:
         ExportError: if the bundle refuses a row that the store holds.
     """
-    refused = table["error"].notna()
+    refused = table[ERROR].notna()
     if refused.any() and not partial:
-        codes = table.loc[refused, "error"].value_counts().to_dict()
+        codes = table.loc[refused, ERROR].value_counts().to_dict()
         raise ExportError(
             f"the bundle refuses {int(refused.sum())} of {len(table)} rows that are in the store: {codes}."
         )
@@ -100,8 +100,12 @@ def read_answers(table: pd.DataFrame, schema: Schema, *, partial: bool = False) 
 
 def read_spread(table: pd.DataFrame, schema: Schema) -> dict[str, Array]:
     """Read the standard deviations of an ensemble's answers: regression target -> (n,); nothing of a single network."""
-    names = [target.name for target in schema.targets if target.kind == "regression"]
-    return {name: table[f"{name}_std"].to_numpy(np.float64) for name in names if f"{name}_std" in table}
+    columns = [one for target in schema.targets if target.kind == "regression" for one in target.answer_columns]
+    return {
+        str(one.target): table[one.name].to_numpy(np.float64)
+        for one in columns
+        if one.output == STD and one.name in table
+    }
 
 
 def table_to_json(table: pd.DataFrame) -> str:

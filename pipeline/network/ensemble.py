@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from pipeline.answer import PREDICTION, STD
 from pipeline.network.network import INPUTS, GraphNetwork
 from pipeline.schema import Schema
 
@@ -15,6 +16,9 @@ class Ensemble(nn.Module):
     """One network or several as one: answers in original units and probabilities.
 
     Regression is the mean on the trained scale, taken back through the transform; classes the mean probability.
+
+    Attributes:
+        outputs: the names of what `forward` returns, in its order.
     """
 
     is_binary: Tensor
@@ -26,6 +30,7 @@ class Ensemble(nn.Module):
         super().__init__()
         assert members
         self.members = nn.ModuleList(members)
+        self.outputs = (PREDICTION, STD) if len(members) > 1 else (PREDICTION,)
         self.kinds = {target.kind for target in schema.targets}
         self.multiclass = [
             columns

@@ -73,8 +73,7 @@ def _invocations(
         "inputs": {"anyOf": [rows, {"type": "object", "properties": values, "required": names}]},
         "instances": rows,
     }
-    texts = {"number": "number", "string": "string"}
-    record = {one["name"]: {"type": [texts[_kind(one)], "null"]} for one in outputs}
+    record = {one["name"]: {"type": [_kind(one), "null"]} for one in outputs}
     answers = _object({"predictions": {"type": "array", "items": _object(record)}})
     csv = {"text/csv": {"schema": {"type": "string"}}} if schema["data_kind"] == "molecule" else {}
     return {
@@ -148,6 +147,7 @@ def docs_page(document: dict[str, Any], ready: dict[str, Any]) -> bytes:
         _table("A row of the request", ("column", "type"), inputs),
         _table("Columns of nodes and edges", ("column", "kind", "categories"), parts),
         _table("What is answered", ("target", "kind", "unit", "meaning"), targets),
+        _table("A row of the answer", ("column", "type"), [(one["name"], _kind(one)) for one in ready["outputs"]]),
     ]
     page = _PAGE.format(
         title=html.escape(document["info"]["title"]),
@@ -179,6 +179,7 @@ def _value(column: Column, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kind(column: Column) -> str:
+    """What a column of the answer holds in JSON."""
     return "number" if column["type"] == "double" else "string"
 
 

@@ -114,6 +114,8 @@ def test_races_are_found_inside_branches():
 class Stubborn(nn.Module):
     """Branches on a value, which no exporter can follow."""
 
+    outputs = ("prediction",)
+
     def forward(self, x, x_float, edge_index, edge_attr, edge_float, u, rev_edge_index, batch):
         return u if bool(x_float.sum() > 0) else -u
 
@@ -127,6 +129,8 @@ def test_what_cannot_be_exported_is_one_line(capfd):
 
 class IndexAdd(nn.Module):
     """Sums with index_add, as a user's own network may."""
+
+    outputs = ("prediction",)
 
     def forward(self, x, x_float, edge_index, edge_attr, edge_float, u, rev_edge_index, batch):
         return torch.zeros(u.shape[0], 1).index_add(0, batch, x_float)

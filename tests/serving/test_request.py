@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.answer import answer_columns, request_columns, text_columns
+from pipeline.answer import OUTPUTS, PREDICTION
 from pipeline.errors import ROW_CODES, ConfigError, DataError, RowError
 from pipeline.graph import pack, unpack
 from pipeline.samples.molecule.smiles import parse_smiles
@@ -29,18 +29,6 @@ def read(rows, schema):
     features = [float(u) for piece in pieces if piece.chunk for u in piece.chunk.u[:, 0]]
     codes = {row: error.code for piece in pieces for row, error in piece.errors.items()}
     return good, sizes, features, codes
-
-
-def test_columns_of_request_and_answer():
-    assert request_columns(MOLECULES) == ("smiles", "temperature")
-    assert request_columns(GRAPHS) == ("nodes", "edges", "temperature")
-    assert answer_columns(MOLECULES, ensemble=False) == ("size", "error", "error_detail", "warning")
-    assert answer_columns(GRAPHS, ensemble=True) == (
-        *("size", "size_std", "active", "active_std"),
-        *("colour", "colour=red", "colour=green", "colour=blue", "colour_std"),
-        *("error", "error_detail", "warning"),
-    )
-    assert text_columns(GRAPHS) == {"colour", "error", "error_detail", "warning"}
 
 
 def test_molecules_good_and_bad():
@@ -122,7 +110,7 @@ def test_no_detail_repeats_what_the_client_sent():
 
 @pytest.mark.parametrize(("schema", "column"), [(MOLECULES, "temperature"), (GRAPHS, "edges")])
 def test_a_missing_column_is_named(schema, column):
-    rows = pd.DataFrame({name: [None] for name in request_columns(schema) if name != column} | {"more": [1]})
+    rows = pd.DataFrame({name: [None] for name in schema.request_columns if name != column} | {"more": [1]})
     with pytest.raises(DataError, match=column):
         list(read_request(rows, schema, ServeConfig()))
 
@@ -130,8 +118,7 @@ def test_a_missing_column_is_named(schema, column):
 def test_a_request_without_rows_has_no_pieces():
     for schema in (MOLECULES, GRAPHS):
         assert (
-            list(read_request(pd.DataFrame({name: [] for name in request_columns(schema)}), schema, ServeConfig()))
-            == []
+            list(read_request(pd.DataFrame({name: [] for name in schema.request_columns}), schema, ServeConfig())) == []
         )
 
 
@@ -167,7 +154,7 @@ def test_unknown_categories_are_named():
 
 
 def test_answers_of_every_kind_of_target():
-    answers = Answers(GRAPHS, 3, ensemble=True)
+    answers = Answers(GRAPHS, GRAPHS.answer_columns(OUTPUTS), 3)
     answers.add_errors({1: RowError("missing", "nothing there")})
     prediction = np.array([[-2.5, 0.1, 0.2, 0.5, 0.3], [7, 0.9, 0.6, 0.3, 0.1]], np.float32)
     std = np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0, 0, 0.25, 0, 0]], np.float32)
@@ -190,7 +177,7 @@ def test_answers_of_every_kind_of_target():
 
 
 def test_records_are_those_of_pandas_before_and_after_an_edit():
-    answers = Answers(MOLECULES, 3, ensemble=False)
+    answers = Answers(MOLECULES, MOLECULES.answer_columns([PREDICTION]), 3)
     answers.add_errors({1: RowError("missing", "The SMILES is empty.")})
     table = answers.table()
     for _ in range(2):
@@ -202,7 +189,7 @@ def test_records_are_those_of_pandas_before_and_after_an_edit():
 
 
 def test_an_answer_that_is_no_number_is_an_error_of_its_row():
-    answers = Answers(MOLECULES, 3, ensemble=False)
+    answers = Answers(MOLECULES, MOLECULES.answer_columns([PREDICTION]), 3)
     prediction = np.array([[1], [np.inf], [np.nan]], np.float32)
     answers.add(np.arange(3), {"prediction": prediction}, ["rare"] * 3)
     table = answers.table()
@@ -212,11 +199,12 @@ def test_an_answer_that_is_no_number_is_an_error_of_its_row():
 
 
 def test_answers_without_rows():
-    table = Answers(GRAPHS, 0, ensemble=False).table()
+    columns = GRAPHS.answer_columns([PREDICTION])
+    table = Answers(GRAPHS, columns, 0).table()
     assert table.to_dict("records") == []
-    assert tuple(table.columns) == answer_columns(GRAPHS, ensemble=False)
+    assert list(table.columns) == [column.name for column in columns]
     table.columns.name = "of this table only"
-    assert Answers(GRAPHS, 0, ensemble=False).table().columns.name is None
+    assert Answers(GRAPHS, columns, 0).table().columns.name is None
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))

@@ -60,7 +60,7 @@ def test_a_slice_holds_the_graphs_themselves():
 
 def test_answers_of_an_ensemble(path):
     session = Session(path)
-    assert session.is_ensemble
+    assert session.output_names == ("prediction", "std")
     assert session.input_names == ("u", "batch")  # the session feeds what the network takes, no more
     outputs = session.run(collate([chain(3), chain(0), chain(5)]))
     assert outputs["prediction"][:, 0].tolist() == [3, 0, 5]
