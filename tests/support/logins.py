@@ -133,6 +133,7 @@ def login_server(folder: Path, backend_uri: str | None = None, auth_uri: str | N
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        patch.setenv("MLFLOW_REGISTRY_URI", server.uri)
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         mlflow.set_tracking_uri(server.uri)
         mlflow.set_registry_uri(server.uri)
