@@ -88,7 +88,7 @@ def _own_paths(root: Path) -> list[Path]:
 
 
 def imported_modules(path: Path, *, top_level_only: bool = False, package: str = "") -> list[str]:
-    """Names of the modules that a file may import, in order of appearance; `from a import b` may mean `a.b`.
+    """Names of the modules that a file may import; `from a import b` may mean `a.b`.
 
     Args:
         top_level_only: leave out imports inside functions and under `if TYPE_CHECKING`.
