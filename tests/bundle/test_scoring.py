@@ -1,8 +1,6 @@
 import csv
 import dataclasses
 import json
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -11,7 +9,6 @@ from pipeline.bundle import scoring
 from pipeline.bundle.scoring import score_file
 from pipeline.digests import write_digests
 from pipeline.errors import BundleError, DataError, PipelineError
-from tests.conftest import ROOT
 from tests.support.schemas import MOLECULES, without_features
 from tests.support.small_models import graph_row, write_graph_bundle, write_molecule_bundle
 
@@ -163,8 +160,3 @@ def test_what_does_not_fit_the_model_is_said_before_it_is_loaded(molecules, grap
 def test_no_column_of_the_input_is_lost():
     names = scoring._free_names(["size", "error"], ["size", "size_predicted", "smiles"])
     assert names == {"size": "size_predicted_predicted", "error": "error"}
-
-
-def test_the_answering_process_imports_nothing_of_the_project():
-    code = "import runpy, sys; runpy.run_path('pipeline/bundle/answering.py'); assert 'pipeline' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

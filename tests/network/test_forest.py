@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
 from pipeline.bundle.export import export_onnx
 from pipeline.bundle.parity import check_parity
@@ -17,100 +16,21 @@ from pipeline.dataset.split import TEST, TRAIN
 from pipeline.errors import ConfigError, StoreError
 from pipeline.graph import batch_of, pack
 from pipeline.network.ensemble import Ensemble
-from pipeline.network.forest import Forest
 from pipeline.network.network import INPUTS
-from pipeline.network.trees import read_forest, write_forest
 from pipeline.samples.molecule.descriptors import FINGERPRINT_SIZE
-from pipeline.schema import Target
 from pipeline.store.loader import gather
 from pipeline.training import forest as fitting
 from pipeline.training.checkpoints import check_checkpoints, forest_path
 from pipeline.training.config import TrainConfig
-from pipeline.training.forest import fit_forest
 from pipeline.training.train import load_networks, train
 from serving.session import Session
 from tests.conftest import ROOT
-from tests.support.schemas import toy_schema
-
-NUMBER = Target("mass", "regression")
-BINARY = Target("ring", "binary", classes=("no", "yes"))
-CLASSES = Target("size", "multiclass", classes=("small", "medium", "large", "never"))
-NAN = float("nan")
+from tests.support.forests import NUMBER, scikit
 
 
 @pytest.fixture(autouse=True)
 def fewer_trees(monkeypatch):
     monkeypatch.setattr(fitting, "_TREES", 20)
-
-
-def table(rows=300, columns=12):
-    """Some columns are counts, where thresholds meet values; labels of three targets."""
-    rng = np.random.default_rng(0)
-    u = rng.normal(size=(rows, columns)).astype(np.float32)
-    u[:, ::2] = rng.poisson(1.0, u[:, ::2].shape)
-    y = np.stack([u[:, 0] + u[:, 1], u[:, 2] > 1, np.minimum(u[:, 4], 2)], axis=1).astype(np.float32)
-    return u, y
-
-
-def scikit(target, u, y, seed):
-    kind, share = (ExtraTreesRegressor, 1 / 3) if target.kind == "regression" else (ExtraTreesClassifier, "sqrt")
-    return kind(20, max_features=share, max_depth=20, max_leaf_nodes=1024, random_state=seed).fit(u, y)
-
-
-def test_answers_are_scikit_learns():
-    u, y = table()
-    schema = toy_schema(NUMBER, BINARY, CLASSES)
-    found = Forest(fit_forest(schema, u, y, 3), schema)(torch.from_numpy(u), torch.zeros(len(u), 6)).numpy()
-    found *= [3, *[1.5] * 5]  # a third of a number is the trees', two thirds of a class
-    models = [scikit(target, u, y[:, t], 3) for t, target in enumerate(schema.targets)]
-    np.testing.assert_allclose(found[:, 0], models[0].predict(u), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(found[:, 1], models[1].predict_proba(u)[:, 1], atol=1e-6)
-    np.testing.assert_allclose(found[:, 2:5], models[2].predict_proba(u), atol=1e-6)
-    assert not found[:, 5].any()  # a class that training never had
-
-
-def test_rows_without_label_do_not_count_and_a_target_without_labels_has_no_trees():
-    u, y = table()
-    y[::3, 0] = NAN
-    y[:, 1] = NAN
-    schema = toy_schema(NUMBER, BINARY, CLASSES)
-    others = torch.rand(len(u), 6)
-    found = Forest(fit_forest(schema, u, y, 0), schema)(torch.from_numpy(u), others)
-    there = ~np.isnan(y[:, 0])
-    expected = scikit(NUMBER, u[there], y[there, 0], 0).predict(u)
-    np.testing.assert_allclose(found[:, 0], expected / 3 + others[:, 0].numpy() * 2 / 3, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(found[:, 1], others[:, 1])
-
-
-def test_a_missing_number_is_zero():
-    u, y = table()
-    schema = toy_schema(NUMBER)
-    trees = fit_forest(schema, u, y[:, :1], 0)
-    gone, zero = u.copy(), u.copy()
-    gone[:, 1], zero[:, 1] = NAN, 0
-    answer = [Forest(trees, schema)(torch.from_numpy(values), torch.zeros(len(u), 1)) for values in (gone, zero)]
-    assert torch.equal(*answer)
-    assert torch.isfinite(answer[0]).all()
-
-
-def test_thresholds_between_two_floats_go_down():
-    one = np.float32(1)
-    above = np.float64(one) + 1e-12  # float32 values at most this are at most 1
-    assert fitting._round_down(np.array([above, 1.0, np.float64(one) - 1e-12])).tolist() == [
-        1.0, 1.0, np.nextafter(one, np.float32(0)),
-    ]  # fmt: skip
-
-
-def test_equal_trees_are_equal_bytes_and_come_back(tmp_path):
-    u, y = table()
-    schema = toy_schema(NUMBER, BINARY, CLASSES)
-    for name in ("a", "b"):
-        write_forest(fit_forest(schema, u, y, 1), tmp_path / name)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    trees = fit_forest(schema, u, y, 1)
-    assert {name: values.tolist() for name, values in read_forest(tmp_path / "a").items()} == {
-        name: values.tolist() for name, values in trees.items()
-    }
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@ import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -222,17 +221,3 @@ def test_joined_chunks_hold_the_graphs_themselves(sizes):
     assert isinstance(joined, GraphChunk)
     for g, graph in enumerate(flat):
         assert all(np.array_equal(a, b) for a, b in zip(unpack(joined, g), graph, strict=True))
-
-
-def test_plain_serving_obeys_the_time_of_the_scoring_server(monkeypatch):
-    monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: 100.0))
-    monkeypatch.delenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", raising=False)  # MLflow's server leaves it in a process
-    with deadline.granted():
-        assert deadline.time_left() is None
-    monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
-    monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "7")
-    with deadline.granted():
-        assert deadline.time_left() == 7
-        with deadline.granted():
-            assert deadline.AT.get() == 107
-    assert deadline.AT.get() is None

@@ -8,12 +8,9 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.evaluation.config import EvaluateConfig
-from steps.evaluate import key_of, request_text
 from steps.main import next_commands, pairs, route
 from steps.train import parse
 from tests.conftest import ROOT
@@ -113,21 +110,6 @@ def test_one_looks_at_the_server_where_there_is_one(monkeypatch):
     )
 
 
-def test_another_champion_is_another_evaluation(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    inputs = {"store": "stored", "training": "trained"}
-    keys = [key_of(EvaluateConfig(), inputs | {"champion": one}) for one in ("none", "1:aa", "2:aa", "1:aa")]
-    assert len(set(keys)) == 3
-    assert keys[1] == keys[3]
-
-
-def test_a_long_example_is_sent_from_its_file(tmp_path):
-    short = pd.DataFrame({"smiles": ["CCO", "C"]})
-    assert json.loads(request_text(short, tmp_path)) == {"dataframe_records": [{"smiles": "CCO"}]}
-    large = pd.DataFrame({"nodes": [{"symbol": ["C"] * 3000}]})
-    assert request_text(large, tmp_path) == f"@{tmp_path / 'serving_input_example.json'}"
-
-
 def test_checking_all_parameters_imports_no_torch_and_no_mlflow():
     code = (
         "import sys\nfrom steps.cli.command import run\nfrom steps.main import main\n"
@@ -135,36 +117,4 @@ def test_checking_all_parameters_imports_no_torch_and_no_mlflow():
         "bad = {'torch', 'lightning', 'mlflow', 'sklearn', 'matplotlib'} & set(sys.modules)\nassert not bad, bad"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-SECOND_SIGNAL = """
-import importlib, sys
-from steps.cli import command
-
-for moment in range(40):
-    importlib.reload(command)
-    seen = stops = 0
-
-    def trace(frame, event, argument):
-        global seen
-        seen += 1
-        if seen == moment:
-            command._stop(15, frame)
-        return trace
-
-    sys.settrace(trace)
-    try:
-        command._stop(2, None)
-    except KeyboardInterrupt:
-        stops += 1
-    finally:
-        sys.settrace(None)
-    assert stops == 1, (moment, stops)
-"""
-
-
-def test_a_second_signal_at_any_moment_of_the_first_stops_once_and_does_not_hang():
-    """Ctrl-C reaches a step from the terminal and again from `mlflow run`, which ends it."""
-    done = subprocess.run([sys.executable, "-c", SECOND_SIGNAL], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
