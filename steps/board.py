@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
+from pipeline.evaluation.gate import GATE_FILE, Gate
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 
@@ -41,11 +42,10 @@ class BoardConfig:
     port: int = 5002
     allowed_hosts: str = ""
     identity_header: str = ""
-    gate: str = "gate.yaml"
+    gate: str = GATE_FILE
 
     def __post_init__(self) -> None:
-        if not Path(self.gate).is_file():
-            raise ConfigError(f"gate={self.gate}: no file at {Path(self.gate).absolute()}; pass gate=FILE.")
+        Gate.read(Path(self.gate))
         if not 0 < self.port < 65536:
             raise ConfigError(f"port={self.port}: expected a number from 1 to 65535.")
         if self.identity_header and self.host not in LOOPBACK:

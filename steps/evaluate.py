@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.evaluation.config import EvaluateConfig
-from pipeline.evaluation.gate import read_gate
+from pipeline.evaluation.gate import Gate
 from pipeline.machine import commit, disk_use, environment, graphline_version, human_size
 from pipeline.runs.keys import StepKey, step_key
 from steps.cli.arguments import parse_dataclass
@@ -85,7 +85,7 @@ def main(argv: Sequence[str]) -> None:
     from pipeline.runs.tracking import start_step
 
     with start_step("evaluate") as step, tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
-        gate = read_gate(Path(config.gate))
+        gate = Gate.read(Path(config.gate))
         given = open_given(step, config)
         # Before all work: a champion whose bytes are damaged must be mended first.
         opponent = meet_champion(given.champion, given.store, Path(temporary) / "champion") if given.champion else None

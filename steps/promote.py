@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.evaluation.gate import GATE_FILE
 from pipeline.review.decision import APPROVE
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
@@ -36,7 +37,7 @@ class PromoteConfig:
     name: str | None = None
     champion: int | None = None
     override: str = ""
-    gate: str = "gate.yaml"
+    gate: str = GATE_FILE
     sign_key: str | None = None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.evaluation.gate import GATE_FILE
 from pipeline.review.decision import REJECT
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run
@@ -27,7 +28,7 @@ class RejectConfig:
     version: str | None = None
     reason: str = ""
     name: str | None = None
-    gate: str = "gate.yaml"
+    gate: str = GATE_FILE
     sign_key: str | None = None
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ConfigError
+from pipeline.evaluation.gate import GATE_FILE, Gate
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,10 @@ class EvaluateConfig:
     """
 
     train_run: str | None = None
-    gate: str = "gate.yaml"
+    gate: str = GATE_FILE
     resamples: int = 1000
 
     def __post_init__(self) -> None:
         if self.resamples < 1:
             raise ConfigError(f"resamples={self.resamples}: expected a whole number of at least 1.")
-        if not Path(self.gate).is_file():
-            raise ConfigError(f"gate={self.gate}: no file at {Path(self.gate).absolute()}; pass gate=FILE.")
+        Gate.read(Path(self.gate))

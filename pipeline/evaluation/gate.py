@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from pipeline.errors import ConfigError
 from pipeline.evaluation.metrics import METRICS, metrics_of
-from pipeline.schema import TargetKind
+from pipeline.schema import TargetKind, metric_key
+
+GATE_FILE = "gate.yaml"
+"""Where a step looks for the gate, unless `gate=` names another file."""
 
 COSTS = {
     "ms_per_request": "milliseconds of a request of one row",
@@ -20,34 +24,62 @@ COSTS = {
 RULE_KEYS = ("min", "max", "baseline", "better_by", "champion")
 
 
-def read_gate(path: Path) -> dict[str, Any]:
-    """Read and check a gate file.
+Rule = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a model must reach before it may be released; checked when it is made.
+
+    Attributes:
+        rules: as the file has them: kind of target, `targets` or `cost` -> name -> rule.
 
     Raises:
-        ConfigError: if it is not there, is not YAML, or breaks the grammar.
+        ConfigError: if the rules break the grammar, naming the place, what stands there, and what may.
     """
-    import yaml
 
-    try:
-        gate = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path.absolute()}: cannot be read ({error.strerror}). Pass gate= the path of it.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = " ".join(str(error).split())
-        raise ConfigError(f"{path.absolute()}: is not YAML ({where}). Mend it.") from None
-    try:
-        check_gate(gate)
-    except ConfigError as error:
-        raise ConfigError(f"{path.absolute()}: {error}") from None
-    return dict(gate)
+    rules: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        _check_rules(self.rules)
+
+    @classmethod
+    def read(cls, path: Path) -> Gate:
+        """Read a gate file.
+
+        Raises:
+            ConfigError: if it is not there, is not YAML, or breaks the grammar.
+        """
+        import yaml
+
+        where = path.absolute()
+        try:
+            rules = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{where}: cannot be read ({error.strerror}). Pass gate= the path of it.") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{where}: is not YAML ({' '.join(str(error).split())}). Mend it.") from None
+        try:
+            return cls(rules)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+
+    def rules_of(self, target: str, kind: str) -> Iterator[tuple[str, Rule]]:
+        """Metric and rule, for a target as metric keys name it: those of its kind, replaced by its own."""
+        named = {metric_key(str(name)): rules for name, rules in (self.rules.get("targets") or {}).items()}
+        own = named.get(target) or {}
+        for metric, rules in ((self.rules.get(kind) or {}) | own).items():
+            for rule in rules if isinstance(rules, list) else [rules]:
+                if rule is not None:  # it takes the rule of the kind away
+                    yield metric, rule
+
+    @property
+    def cost_rules(self) -> Mapping[str, Rule]:
+        """Cost -> rule."""
+        return self.rules.get("cost") or {}
 
 
-def check_gate(gate: object) -> None:
-    """Refuse a gate that breaks the grammar.
-
-    Raises:
-        ConfigError: naming the place, what stands there, and what may.
-    """
+def _check_rules(gate: object) -> None:
     kinds = get_args(TargetKind)
     rules = _mapping(gate, "gate", (*kinds, "targets", "cost"))
     for kind in kinds:
@@ -79,7 +111,7 @@ def _check_metrics(value: object, where: str, names: tuple[str, ...]) -> None:
 
 
 def _check_rule(rule: object, where: str) -> None:
-    if rule is None:  # takes the rule of the kind away
+    if rule is None:
         return
     rule = _mapping(rule, where, RULE_KEYS)
     for key in ("min", "max", "better_by"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from pipeline.evaluation.answers import SideAnswers, ask_bundle
 from pipeline.evaluation.calibration import calibrate
 from pipeline.evaluation.compare import build_comparison
 from pipeline.evaluation.comparison import ChampionFacts, Comparison, Costs
+from pipeline.evaluation.gate import Gate
 from pipeline.evaluation.metrics import Pair, to_trained_scale
 from pipeline.evaluation.opponent import Opponent, ask_opponent
 from pipeline.evaluation.predictions import (
@@ -61,7 +62,7 @@ def judge_bundle(
     store: Store,
     folder: Path,
     opponent: Opponent | None,
-    gate: Mapping[str, Any],
+    gate: Gate,
     *,
     share_rows: bool,
     resamples: int,

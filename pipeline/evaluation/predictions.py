@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from pipeline.answer import ERROR, STD, predicted_numbers
 from pipeline.dataset.split import SIDES, TEST, TRAIN
 from pipeline.errors import ExportError, PipelineError, RegistryError
-from pipeline.evaluation.gate import check_gate
+from pipeline.evaluation.gate import Gate
 from pipeline.evaluation.metrics import Interval, Pair, choose_threshold, compare_target, score_target, to_trained_scale
-from pipeline.evaluation.verdict import Rival, Verdict, judge
+from pipeline.evaluation.verdict import Rival, Verdict, judge_metrics
 from pipeline.samples.graph.columns import graph_columns
 from pipeline.schema import ANSWERERS, Schema, Target
 
@@ -315,7 +315,7 @@ def compared_rows(table: pd.DataFrame, target: Target) -> tuple[Array, Array, Ar
 
 
 def judge_table(
-    facts: Facts, table: pd.DataFrame, gate: Mapping[str, Any]
+    facts: Facts, table: pd.DataFrame, gate: Gate
 ) -> tuple[dict[str, float], dict[str, dict[str, Pair]], Verdict]:
     """Compute all metrics, the comparison with the champion, and the verdict.
 
@@ -332,7 +332,7 @@ def judge_table(
             scores = {name: getattr(pair, who) for name, pair in pairs.get(target.name, {}).items()}
             metrics |= _flat(f"{who}/{target.key}", scores)
     kinds = {target.key: target.kind for target in schema.targets}
-    return metrics, pairs, judge(metrics, gate, kinds, facts.rival)
+    return metrics, pairs, judge_metrics(metrics, gate, kinds, facts.rival)
 
 
 def worst_rows(schema: Schema, table: pd.DataFrame, target: Target, count: int = 8) -> pd.DataFrame:
@@ -369,7 +369,7 @@ def _made_up(schema: Schema) -> tuple[str, str]:
     return json.dumps(nodes), json.dumps(edges)
 
 
-def judge_again(folder: Path, gate: Mapping[str, Any]) -> Verdict:
+def judge_logged(folder: Path, gate: Gate) -> Verdict:
     """Judge logged predictions by a gate as it is now.
 
     Args:
@@ -378,7 +378,6 @@ def judge_again(folder: Path, gate: Mapping[str, Any]) -> Verdict:
     Raises:
         RegistryError: if one of them is missing or cannot be read.
     """
-    check_gate(gate)
     try:
         facts = Facts.from_json((folder / "evaluation.json").read_text(encoding="utf-8"))
         return judge_table(facts, read_table(folder / "predictions.json"), gate)[2]

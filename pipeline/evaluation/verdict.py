@@ -7,11 +7,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
-from typing import Any
 
-from pipeline.evaluation.gate import COSTS, check_gate
+from pipeline.evaluation.gate import COSTS, Gate, Rule
 from pipeline.evaluation.metrics import METRICS, Metric, best_baseline, leading_metrics
-from pipeline.schema import metric_key
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,9 @@ class Verdict:
         return cls(values["passed"], values["headline"], checks, tuple(values["baseline_wins"]))
 
 
-def judge(
+def judge_metrics(
     metrics: Mapping[str, float],
-    gate: Mapping[str, object],
+    gate: Gate,
     kinds: Mapping[str, str] | None = None,
     rival: Rival | None = None,
 ) -> Verdict:
@@ -88,30 +86,25 @@ def judge(
     Args:
         metrics: `test/<target>/<metric>`, `baseline/<kind>/<target>/<metric>`, and their `_lo` and `_hi`; against a
             champion also `champion/…` and `difference/<target>/<metric>`; `cost/model/<cost>`, `cost/champion/<cost>`.
-        gate: as `gate.yaml` has it.
         kinds: target, as in the metrics' names, -> `regression`, `binary` or `multiclass`. A target without any metric
             then fails instead of being overlooked; None reads targets and kinds off the metrics.
 
     Returns:
         A verdict that fails when a check fails, when a metric that a rule needs is missing, when a target has no
         rule at all, or when model and champion cannot be compared. Without a champion the rules about it pass.
-
-    Raises:
-        ConfigError: if the gate breaks the grammar.
     """
-    check_gate(gate)
     kinds = _kinds(metrics) if kinds is None else kinds
     checks: list[Check] = []
     if rival and rival.refusal:
         checks.append(Check("champion", None, None, False, rival.refusal))
-    rules = [(target, *rule) for target, kind in kinds.items() for rule in _rules(gate, target, kind)]
+    rules = [(target, *rule) for target, kind in kinds.items() for rule in gate.rules_of(target, kind)]
     asked = sum(rule.get("champion") == "interval" for _, _, rule in rules)
     for target, kind in kinds.items():
         mine = [(metric, rule) for name, metric, rule in rules if name == target]
         own = [check for metric, rule in mine for check in _check(metrics, target, metric, rule, rival, asked)]
         nothing = f"{target}: no rule of the gate is for this {kind} target, and what is not checked does not pass"
         checks.extend(own or [Check(f"test/{target}", None, None, False, nothing)])
-    for name, rule in (gate.get("cost") or {}).items():  # type: ignore[attr-defined] # checked above
+    for name, rule in gate.cost_rules.items():
         checks.extend(_check_cost(metrics, name, rule, rival))
     if not kinds:
         checks.append(Check("test", None, None, False, "there are no test metrics"))
@@ -142,18 +135,8 @@ def _kinds(metrics: Mapping[str, float]) -> dict[str, str]:
     return {target: mark[metric] for target, _, metric in names if metric in mark}
 
 
-def _rules(gate: Mapping[str, Any], target: str, kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Rules for a target: those of its kind, each metric's replaced by the target's own."""
-    named = {metric_key(str(name)): rules for name, rules in (gate.get("targets") or {}).items()}
-    own = named.get(target) or {}
-    for metric, rules in ((gate.get(kind) or {}) | own).items():
-        for rule in rules if isinstance(rules, list) else [rules]:
-            if rule is not None:
-                yield metric, rule
-
-
 def _check(
-    metrics: Mapping[str, float], target: str, metric: str, rule: Mapping[str, Any], rival: Rival | None, asked: int
+    metrics: Mapping[str, float], target: str, metric: str, rule: Rule, rival: Rival | None, asked: int
 ) -> Iterator[Check]:
     name = f"test/{target}/{metric}"
     value = _number(metrics, name)
@@ -206,9 +189,7 @@ def _check_champion(
     yield Check(name, value, sign * margin, sign * value <= margin, reason)
 
 
-def _check_cost(
-    metrics: Mapping[str, float], cost: str, rule: Mapping[str, float], rival: Rival | None
-) -> Iterator[Check]:
+def _check_cost(metrics: Mapping[str, float], cost: str, rule: Rule, rival: Rival | None) -> Iterator[Check]:
     name, title = f"cost/model/{cost}", COSTS[cost]
     value, theirs = _number(metrics, name), _number(metrics, f"cost/champion/{cost}")
     if "max" in rule and value is not None:

@@ -26,6 +26,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline import digests
 from pipeline.errors import RegistryError
+from pipeline.evaluation.gate import GATE_FILE
 from pipeline.evaluation.verdict import Verdict
 from pipeline.review import verify
 from pipeline.review.evidence_page import build_index
@@ -54,7 +55,7 @@ def keep_evidence(run: Run | None, logged: Path, verdict: Verdict | None, gate: 
         shutil.copytree(logged, folder)
     else:
         folder.mkdir()
-    shutil.copyfile(gate, folder / "gate.yaml")
+    shutil.copyfile(gate, folder / GATE_FILE)
     if verdict:
         (folder / "verdict.json").write_text(verdict.to_json(), encoding="utf-8")
     runs = _runs_behind(run) if run else {}

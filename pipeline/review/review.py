@@ -21,8 +21,8 @@ from mlflow.exceptions import MlflowException
 
 from pipeline import digests
 from pipeline.errors import BundleError, LateError, RegistryError
-from pipeline.evaluation.gate import read_gate
-from pipeline.evaluation.predictions import judge_again
+from pipeline.evaluation.gate import GATE_FILE, Gate
+from pipeline.evaluation.predictions import judge_logged
 from pipeline.evaluation.verdict import Verdict
 from pipeline.review.decision import APPROVE, MEANINGS, REJECT, RETIRE, ROLLBACK, Case, Decision, clean, decide
 from pipeline.review.evidence import keep_evidence
@@ -66,7 +66,7 @@ class Request:
     version: str | None = None
     champion: int | None = None
     override: str = ""
-    gate: Path = Path("gate.yaml")
+    gate: Path = Path(GATE_FILE)
 
 
 class Outcome(NamedTuple):
@@ -251,13 +251,13 @@ def judge_candidate(candidate: ModelVersion, gate: Path, folder: Path) -> tuple[
     Returns:
         Its evaluate run, the verdict, and its headline; None, None and why, when there is none.
     """
-    rules = read_gate(gate)
+    rules = Gate.read(gate)
     try:
         run = find_run(candidate.tags.get(EVALUATE_RUN, ""), "evaluate")
     except RegistryError as error:
         return None, None, str(error)
     try:
-        verdict = judge_again(fetch_files(run, ("predictions.json", "evaluation.json"), folder), rules)
+        verdict = judge_logged(fetch_files(run, ("predictions.json", "evaluation.json"), folder), rules)
     except RegistryError as error:
         return run, None, str(error)
     return run, verdict, verdict.headline

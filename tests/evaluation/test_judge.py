@@ -19,10 +19,10 @@ from pipeline.digests import verify, write_digests
 from pipeline.errors import BundleError, RegistryError
 from pipeline.evaluation import judge as judging
 from pipeline.evaluation.champion import champion_key, fetch_champion, find_champion
-from pipeline.evaluation.gate import read_gate
+from pipeline.evaluation.gate import Gate
 from pipeline.evaluation.judge import judge_bundle
 from pipeline.evaluation.opponent import meet_champion
-from pipeline.evaluation.predictions import judge_again, table_to_json
+from pipeline.evaluation.predictions import judge_logged, table_to_json
 from pipeline.report.card import build_card
 from pipeline.runs.registry import CHAMPION, DIGEST, EVALUATE_RUN
 from pipeline.runs.tracking import COMPLETE, KEY, STEP
@@ -120,7 +120,7 @@ def worse(tmp_path_factory):
 def judged(store, folder, name, temporary, *, share_rows=True):
     champion = find_champion(name)
     opponent = meet_champion(champion, store, temporary / "champion") if champion else None
-    gate = read_gate(ROOT / "gate.yaml")
+    gate = Gate.read(ROOT / "gate.yaml")
     return judge_bundle(store, folder, opponent, gate, share_rows=share_rows, resamples=200)
 
 
@@ -163,7 +163,7 @@ def test_a_worse_model_fails_and_the_page_tells_where(store, good, worse, tmp_pa
     assert comparison.cost.champion.ms_per_row > 0
     (tmp_path / "predictions.json").write_text(table_to_json(found.table), encoding="utf-8")
     (tmp_path / "evaluation.json").write_text(found.facts.to_json(), encoding="utf-8")
-    assert judge_again(tmp_path, read_gate(ROOT / "gate.yaml")) == found.verdict
+    assert judge_logged(tmp_path, Gate.read(ROOT / "gate.yaml")) == found.verdict
 
     # Released all the same, it is another champion: the same bundle is then compared with itself.
     before = champion_key(find_champion("better"))

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import ConfigError, ExportError, RegistryError
+from pipeline.evaluation.gate import Gate
 from pipeline.evaluation.metrics import score_target
 from pipeline.evaluation.predictions import (
     Facts,
@@ -17,7 +18,7 @@ from pipeline.evaluation.predictions import (
     build_table,
     choose_thresholds,
     from_trained_scale,
-    judge_again,
+    judge_logged,
     labels_of,
     read_answers,
     read_table,
@@ -282,7 +283,7 @@ def logged(tmp_path):
     ],
 )
 def test_logged_predictions_are_judged_by_the_present_gate(logged, gate, passed):
-    verdict = judge_again(logged, gate)
+    verdict = judge_logged(logged, Gate(gate))
     assert verdict.passed is passed
     assert {check.name.split("/")[1] for check in verdict.checks} == {"log S__", "colour"}
 
@@ -295,7 +296,7 @@ def test_without_readable_predictions_there_is_no_verdict(logged, name, content)
     else:
         (logged / name).write_text(content, encoding="latin-1")
     with pytest.raises(RegistryError, match="the logged predictions cannot be read") as caught:
-        judge_again(logged, {})
+        judge_logged(logged, Gate({}))
     assert "\n" not in str(caught.value)
 
 
@@ -306,7 +307,7 @@ def test_predictions_with_an_answer_that_is_no_number_have_no_verdict(logged):
         table["data"][0][column] = value
         (logged / "predictions.json").write_text(json.dumps(table))
         with pytest.raises(RegistryError, match="cannot be read"):
-            judge_again(logged, {})
+            judge_logged(logged, Gate({}))
 
 
 def test_predictions_without_the_models_answers_do_not_pass(logged):
@@ -314,4 +315,4 @@ def test_predictions_without_the_models_answers_do_not_pass(logged):
     table["columns"] = [name.replace(".model", ".somebody") for name in table["columns"]]
     (logged / "predictions.json").write_text(json.dumps(table))
     gate = {"regression": {"rmse": {"max": 9}}, "multiclass": {"accuracy": {"min": 0}}}
-    assert not judge_again(logged, gate).passed
+    assert not judge_logged(logged, Gate(gate)).passed

@@ -3,7 +3,8 @@
 import pytest
 
 from pipeline.errors import ShapeError
-from pipeline.evaluation.verdict import judge
+from pipeline.evaluation.gate import Gate
+from pipeline.evaluation.verdict import judge_metrics
 from pipeline.report.card import (
     CardInputs,
     Scope,
@@ -111,7 +112,7 @@ def test_contrast(ink, paper):
 
 def test_little_is_enough():
     card = card_of()
-    bare = CardInputs("m", "today", card.schema, judge({}, {}, {}), {}, Scope((1, 1)))
+    bare = CardInputs("m", "today", card.schema, judge_metrics({}, Gate({}), {}), {}, Scope((1, 1)))
     text = " ".join(Page(build_card(bare)).text)
     assert "No metric: the test split has no label for it." in text
     assert "Training" not in text

@@ -13,6 +13,7 @@ from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.source import find_source
 from pipeline.dataset.split import TEST
 from pipeline.evaluation.comparison import Comparison, Costs
+from pipeline.evaluation.gate import Gate
 from pipeline.evaluation.judge import Judged
 from pipeline.evaluation.predictions import MODEL, Facts, build_table, from_trained_scale, judge_table
 from pipeline.report import fill as pages
@@ -83,7 +84,7 @@ def card_of(store, *, share_rows):
     who = {MODEL: model, "mean": {"dose": number * 2}}
     table = build_table(schema, store.rows[test], store.ids(test) if share_rows else None, y, who)
     facts = Facts(schema, {}, 5, {})
-    metrics, _, verdict = judge_table(facts, table, {"regression": {"rmse": {"max": 9}}})
+    metrics, _, verdict = judge_table(facts, table, Gate({"regression": {"rmse": {"max": 9}}}))
     comparison = Comparison(Costs(Cost(2.0, 0.2, 150.0)))
     judged = Judged(facts, table, metrics, verdict, comparison, {"dose": {"bias": "+0.1"}}, "Forest: none here.")
     rows = [ParityRow("one graph", 1, 5, 8, 1, run, "prediction", 2e-7) for run in (0, 1)]

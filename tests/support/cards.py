@@ -3,7 +3,8 @@
 import dataclasses
 from html.parser import HTMLParser
 
-from pipeline.evaluation.verdict import judge
+from pipeline.evaluation.gate import Gate
+from pipeline.evaluation.verdict import judge_metrics
 from pipeline.report.card import CardInputs, Scope, WorstCase
 from pipeline.schema import Column, Target
 from tests.support.schemas import toy_schema
@@ -62,7 +63,7 @@ def card_of(targets=(NUMBER, BINARY), **changes):
         name=HOSTILE,
         created="2026-01-01 <now>",
         schema=schema,
-        verdict=judge(metrics, gate, {target.key: target.kind for target in targets}),
+        verdict=judge_metrics(metrics, Gate(gate), {target.key: target.kind for target in targets}),
         metrics=metrics,
         scope=Scope((2, 55), {"element": ("C", "<N>")}, {"logS": (-11.6, 1.6)}, {"<b>pH": (1.0, 14.0)}),
         thresholds={HOSTILE: 0.41},

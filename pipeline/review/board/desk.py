@@ -19,6 +19,7 @@ from threading import Lock, Thread
 from typing import Any, TypeVar
 
 from pipeline.errors import RegistryError
+from pipeline.evaluation.gate import GATE_FILE
 from pipeline.runs.person import Person
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ class Settings:
     """
 
     name: str | None = None
-    gate: Path = Path("gate.yaml")
+    gate: Path = Path(GATE_FILE)
 
 
 @dataclass(frozen=True)

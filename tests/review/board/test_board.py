@@ -163,7 +163,7 @@ def test_a_proxy_names_the_reviewer():
     [
         ({"port": 0}, "port=0: expected"),
         ({"identity_header": "X-User", "host": "0.0.0.0"}, "could claim a name"),
-        ({"gate": "nowhere.yaml"}, "gate=nowhere.yaml: no file"),
+        ({"gate": "nowhere.yaml"}, "nowhere.yaml: cannot be read"),
     ],
 )
 def test_settings_that_would_be_wrong_are_refused(values, says):
