@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.runs.tags import DIGEST, MODEL
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
         say(f"bundle: {uri}, sha256 {digest[:12]} → {Path(config.out).resolve()}")
         say(f"  serve it here:   python -m serving.app --bundle {Path(config.out) / 'bundle'}")
         say(f"  build an image:  docker build --tag {schema['name']} {config.out}")
-        step.set_tags({"graphline.model": uri, "graphline.digest": digest})
+        step.set_tags({MODEL: uri, DIGEST: digest})
         step.finish(digest)
 
 

@@ -21,6 +21,25 @@ from pipeline.evaluation.config import EvaluateConfig
 from pipeline.evaluation.gate import Gate
 from pipeline.machine import commit, disk_use, environment, graphline_version, human_size
 from pipeline.runs.keys import StepKey, step_key
+from pipeline.runs.tags import (
+    CARD,
+    COMMIT,
+    COMPARED,
+    COMPARED_DIGEST,
+    COMPLETE,
+    DATA_DIGEST,
+    DIGEST,
+    EXAMPLE,
+    HEADLINE,
+    KEY,
+    NAME,
+    NOTHING,
+    PREPARE_RUN,
+    SHARE_ROWS,
+    THRESHOLD,
+    TRAIN_RUN,
+    VERDICT,
+)
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 from steps.train import open_prepared
@@ -70,7 +89,7 @@ def key_of(config: EvaluateConfig, inputs: Mapping[str, str]) -> StepKey:
 
 def fetch_training(trained: Run) -> Path:
     """The checkpoints of a finished `train` run, checked: the local copy, or else the run's artifact."""
-    from pipeline.runs.tracking import COMPLETE, KEY, WORK, fetch_folder
+    from pipeline.runs.tracking import WORK, fetch_folder
     from pipeline.training.checkpoints import check_checkpoints
 
     tags = trained.data.tags
@@ -102,15 +121,15 @@ def main(argv: Sequence[str]) -> None:
         step.log_folder(given.folder, "bundle")
         step.set_tags(
             {
-                "graphline.digest": made.digest,
-                "graphline.verdict": "passed" if judged.verdict.passed else "failed",
-                "graphline.headline": judged.verdict.headline,
-                "graphline.card": page,
-                "graphline.example": request_text(made.example, given.folder),
-                "graphline.data_digest": given.store.manifest["source"]["digest"],
-                "graphline.commit": card.environment["commit"],
+                DIGEST: made.digest,
+                VERDICT: "passed" if judged.verdict.passed else "failed",
+                HEADLINE: judged.verdict.headline,
+                CARD: page,
+                EXAMPLE: request_text(made.example, given.folder),
+                DATA_DIGEST: given.store.manifest["source"]["digest"],
+                COMMIT: card.environment["commit"],
             }
-            | {f"graphline.threshold.{target}": threshold for target, threshold in judged.facts.thresholds.items()}
+            | {f"{THRESHOLD}{target}": threshold for target, threshold in judged.facts.thresholds.items()}
         )
         for line in (judged.verdict.headline, *judged.comparison.notes):
             say(f"  {line}")
@@ -124,12 +143,11 @@ def main(argv: Sequence[str]) -> None:
 
 def open_given(step: StepRun, config: EvaluateConfig) -> Given:
     """Find the runs, the store, the checkpoints and the champion, and write down which they are."""
-    from pipeline.evaluation.champion import COMPARED_DIGEST, NONE, champion_key, find_champion
-    from pipeline.runs.registry import COMPARED
-    from pipeline.runs.tracking import COMPLETE, NAME, WORK, find_newest, find_run
+    from pipeline.evaluation.champion import champion_key, find_champion
+    from pipeline.runs.tracking import WORK, find_newest, find_run
 
     trained = find_run(config.train_run or find_newest("train", step.experiment_id), "train")
-    prepared = find_run(trained.data.tags["graphline.prepare_run"], "prepare")
+    prepared = find_run(trained.data.tags[PREPARE_RUN], "prepare")
     name = trained.data.tags[NAME]
     champion = find_champion(name)
     digests = {"store": prepared.data.tags[COMPLETE], "training": trained.data.tags[COMPLETE]}
@@ -138,17 +156,17 @@ def open_given(step: StepRun, config: EvaluateConfig) -> Given:
     step.hold(folder)
     step.set_tags({NAME: name, "mlflow.runName": f"evaluate {name}"})
     step.log_key(key)
-    step.set_tags({"graphline.train_run": trained.info.run_id, "graphline.prepare_run": prepared.info.run_id})
-    version, digest = (champion.version, champion.digest) if champion else (NONE, NONE)
+    step.set_tags({TRAIN_RUN: trained.info.run_id, PREPARE_RUN: prepared.info.run_id})
+    version, digest = (champion.version, champion.digest) if champion else (NOTHING, NOTHING)
     step.set_tags({COMPARED: version, COMPARED_DIGEST: digest})
     step.log_params({"gate": config.gate, "resamples": config.resamples})
-    share_rows = prepared.data.tags["graphline.share_rows"] == "True"
+    share_rows = prepared.data.tags[SHARE_ROWS] == "True"
     return Given(open_prepared(prepared), fetch_training(trained), folder, share_rows, champion)
 
 
 def export(given: Given, onnx: Path) -> Exported:
     """Networks → ONNX → parity gate → bundle."""
-    from pipeline.bundle.build import build_bundle
+    from pipeline.bundle.build import STORE, build_bundle
     from pipeline.bundle.export import export_onnx
     from pipeline.bundle.parity import check_parity
     from pipeline.dataset.split import TEST
@@ -168,7 +186,7 @@ def export(given: Given, onnx: Path) -> Exported:
     parity.raise_if_failed()
     example = build_example(store, given.share_rows)
     shutil.rmtree(given.folder, ignore_errors=True)  # of an evaluation that never finished
-    digest = build_bundle(given.folder, onnx, schema, example, {"graphline.store": store.digest})
+    digest = build_bundle(given.folder, onnx, schema, example, {STORE: store.digest})
     return Exported(digest, parity, example)
 
 

@@ -21,6 +21,7 @@ from pipeline.errors import ConfigError
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.machine import disk_use, human_size
 from pipeline.runs.keys import StepKey
+from pipeline.runs.tags import CARD, COMPLETE, DIGEST, ERROR, EXAMPLE, HEADLINE, NAME, REUSED, STARTED, VERDICT, VERSION
 from pipeline.training.config import TrainConfig
 from steps import evaluate, prepare, register, train
 from steps.cli import reuse
@@ -50,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
     if not os.environ.get("PATH", "").startswith(bin_folder):
         os.environ["PATH"] = f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"
     from pipeline.evaluation.champion import champion_key, find_champion
-    from pipeline.runs.tracking import NAME, WORK, start_step
+    from pipeline.runs.tracking import WORK, start_step
 
     with start_step("main", name=source.name) as parent:
         parent.set_tags({NAME: source.name})
@@ -77,12 +78,12 @@ def main(argv: Sequence[str]) -> None:
         )
         registered = chain.do(
             "register",
-            register.key_of(evaluated.data.tags["graphline.digest"], source.name),
+            register.key_of(evaluated.data.tags[DIGEST], source.name),
             ["--evaluate_run", evaluated.info.run_id],
         )
         parent.log_metrics({key: value for key, value in evaluated.data.metrics.items() if key.startswith("test/")})
-        parent.set_tags({"graphline.verdict": evaluated.data.tags["graphline.verdict"]})
-        for line in next_commands(source.name, registered.data.tags["graphline.version"], evaluated, prepare_config):
+        parent.set_tags({VERDICT: evaluated.data.tags[VERDICT]})
+        for line in next_commands(source.name, registered.data.tags[VERSION], evaluated, prepare_config):
             say(line)
         seconds = time.monotonic() - started
         say(f"{seconds:.0f} s; {human_size(disk_use(WORK))} of disk in {WORK}, which make clean gives back")
@@ -155,7 +156,7 @@ class Chain:
                     pass
             found, reason = reuse.find_reusable(step, key, self.parent.experiment_id)
             if found:
-                self.parent.set_tags({f"graphline.reused.{step}": found.info.run_id})
+                self.parent.set_tags({f"{REUSED}{step}": found.info.run_id})
                 say(f"{step}: reused, nothing changed since run {found.info.run_id[:8]}")
                 return found
             if reason or self.explain:
@@ -167,8 +168,6 @@ class Chain:
 
         import mlflow
         from mlflow.exceptions import ExecutionException
-
-        from pipeline.runs.tracking import ERROR
 
         logging.getLogger("mlflow.projects").setLevel(logging.WARNING)
         values = dict(pairs(argv))
@@ -185,13 +184,12 @@ class Chain:
             told = failed and ERROR in self.parent.client.get_run(failed[1]).data.tags
             why = "" if told else ": its process ended without a word, as one does that is killed (out of memory?)"
             end(f"stopped at step '{step}'{why}.", 2)  # else its own line says why
-        self.parent.set_tags({f"graphline.run.{step}": submitted.run_id})
+        self.parent.set_tags({f"{STARTED}{step}": submitted.run_id})
         return self.parent.client.get_run(submitted.run_id)
 
 
 def complete(run: Run) -> str:
     """The output digest of a finished step."""
-    from pipeline.runs.tracking import COMPLETE
 
     return str(run.data.tags[COMPLETE])
 
@@ -201,13 +199,13 @@ def next_commands(name: str, version: str, evaluated: Run, config: Mapping[str, 
     import mlflow
 
     tags = evaluated.data.tags
-    card = Path(tags["graphline.card"])
+    card = Path(tags[CARD])
     server = mlflow.get_tracking_uri()
     look = f"open {server}" if server.startswith("http") else "mlflow ui --port 5000"
-    example = tags["graphline.example"]
+    example = tags[EXAMPLE]
     return [
         "",
-        f"{name}-candidates version {version}: {tags['graphline.headline']}",
+        f"{name}-candidates version {version}: {tags[HEADLINE]}",
         "next, in this folder:",
         f"  activate  source {os.path.relpath(Path(sys.prefix) / 'bin' / 'activate')}",
         f"  look      {look:<27} # and the card: {card}",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ConfigError
+from pipeline.runs.tags import DIGEST, MODEL
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 
@@ -64,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
             errors = ", ".join(f"{count} {code}" for code, count in report.errors.items())
             say(f"  without an answer: {errors}; see the column '{report.columns['error']}'")
         say(f"  written to {Path(config.out).resolve()}")
-        step.set_tags({"graphline.model": uri, "graphline.digest": report.digest})
+        step.set_tags({MODEL: uri, DIGEST: report.digest})
         step.log_metrics({"rows": report.rows, "answered": report.answered})
         step.finish(report.digest)
     by = uri if uri == asked else f"{uri} ({asked})"

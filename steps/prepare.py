@@ -16,6 +16,7 @@ from pipeline.dataset.source import Source, find_source, folder_name
 from pipeline.errors import DataError
 from pipeline.machine import disk_use, human_size
 from pipeline.runs.keys import StepKey, step_key
+from pipeline.runs.tags import DATA_DIGEST, NAME, SHARE_ROWS
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 
@@ -58,7 +59,7 @@ def prepare(config: PrepareConfig, source: Source, digest: str) -> None:
     """Make the store of a source in a run of its own."""
     key = key_of(config, source, digest)
     from pipeline.rows.table import file_digest
-    from pipeline.runs.tracking import NAME, WORK, start_step
+    from pipeline.runs.tracking import WORK, start_step
     from pipeline.store.build import build_store, quarantine_path
 
     folder = WORK / "stores" / key
@@ -144,7 +145,7 @@ def log_data(step: StepRun, store: Store, source: Source, quarantine: Path, shar
     if share_rows:
         step.log_folder(store.folder, "store")
         step.log_file(quarantine, "data")
-    step.set_tags({"graphline.share_rows": share_rows, "graphline.data_digest": digest})
+    step.set_tags({SHARE_ROWS: share_rows, DATA_DIGEST: digest})
 
 
 def _sizes(split: dict[str, Any]) -> str:

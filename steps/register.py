@@ -12,6 +12,18 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
 from pipeline.runs.keys import StepKey, step_key
+from pipeline.runs.tags import (
+    AUTHOR,
+    AUTHOR_SOURCE,
+    CANDIDATE_VERDICT,
+    COMMIT,
+    COMPLETE,
+    DATA_DIGEST,
+    DIGEST,
+    NAME,
+    VERDICT,
+    VERSION,
+)
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 
@@ -41,12 +53,12 @@ def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(RegisterConfig, argv, prog="register")
     from pipeline.runs.registry import candidates_of, register_candidate
     from pipeline.runs.server import user
-    from pipeline.runs.tracking import NAME, find_run, start_step
+    from pipeline.runs.tracking import find_run, start_step
 
     with start_step("register") as step:
         evaluated = find_run(str(config.evaluate_run), "evaluate")
         tags = evaluated.data.tags
-        name, digest = tags[NAME], tags["graphline.digest"]
+        name, digest = tags[NAME], tags[DIGEST]
         step.set_tags({NAME: name, "mlflow.runName": f"register {name}"})
         step.log_key(key_of(digest, name))
         description = step.client.download_artifacts(evaluated.info.run_id, "card/card.md")
@@ -58,23 +70,22 @@ def main(argv: Sequence[str]) -> None:
             f"{evaluated.info.artifact_uri}/bundle",
             digest=digest,
             tags={
-                "verdict": tags["graphline.verdict"],
-                "graphline.data_digest": tags.get("graphline.data_digest", ""),
-                "graphline.commit": tags.get("graphline.commit", ""),
-                "graphline.author": author.name,
-                "graphline.author_source": author.how,
+                CANDIDATE_VERDICT: tags[VERDICT],
+                DATA_DIGEST: tags.get(DATA_DIGEST, ""),
+                COMMIT: tags.get(COMMIT, ""),
+                AUTHOR: author.name,
+                AUTHOR_SOURCE: author.how,
             },
             description=Path(description).read_text(encoding="utf-8"),
         )
-        step.set_tags({"graphline.version": version.version})
+        step.set_tags({VERSION: version.version})
         say(f"register: {candidates_of(name)} version {version.version}, sha256 {digest[:12]}, alias challenger")
         step.finish(f"{candidates_of(name)}/{version.version}")
 
 
 def find_registered(step: StepRun, candidates: str, run_id: str, digest: str) -> ModelVersion | None:
     """The version that a `register` made which was killed before it could say so; it is the challenger then."""
-    from pipeline.runs.registry import CHALLENGER, DIGEST
-    from pipeline.runs.tracking import COMPLETE
+    from pipeline.runs.registry import CHALLENGER
 
     client = step.client
     there = client.search_model_versions(f"name = '{candidates}' AND run_id = '{run_id}'")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.machine import disk_use, environment, human_size, installed
 from pipeline.runs.keys import StepKey, step_key
+from pipeline.runs.tags import COMPLETE, ENVIRONMENT, KEY, NAME, PREPARE_RUN
 from pipeline.training.config import TrainConfig
 from steps.cli.arguments import build, build_parser, flags_of, flat_names, read_config
 from steps.cli.command import run, say
@@ -102,7 +103,7 @@ def class_paths(values: Any) -> list[str]:
 
 def fetch_store(prepared: Run) -> Path:
     """The store of a finished `prepare` run, checked: the local copy, or else the run's artifact."""
-    from pipeline.runs.tracking import COMPLETE, KEY, WORK, fetch_folder
+    from pipeline.runs.tracking import WORK, fetch_folder
     from pipeline.store.manifest import check_store
 
     tags = prepared.data.tags
@@ -126,7 +127,7 @@ def main(argv: Sequence[str]) -> None:
     if JOIN in os.environ:
         join(arguments)
         return
-    from pipeline.runs.tracking import COMPLETE, NAME, WORK, find_newest, find_run, start_step
+    from pipeline.runs.tracking import WORK, find_newest, find_run, start_step
     from pipeline.training.checkpoints import check_checkpoints
 
     with start_step("train") as step:
@@ -137,7 +138,7 @@ def main(argv: Sequence[str]) -> None:
         step.hold(folder)
         step.set_tags({NAME: tags[NAME], "mlflow.runName": f"train {tags[NAME]}"})
         step.log_key(key)
-        step.set_tags({"graphline.prepare_run": prepared.info.run_id})
+        step.set_tags({PREPARE_RUN: prepared.info.run_id})
         step.log_params(arguments.config.to_dict() | {f"trainer.{k}": v for k, v in arguments.trainer.items()})
         store = open_prepared(prepared)
         report = fit(step, store, arguments, folder)
@@ -171,7 +172,7 @@ def fit(step: StepRun, store: Store, arguments: TrainArguments, folder: Path) ->
             pass
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    step.set_tags({f"graphline.environment.{name}": value for name, value in environment().items()})
+    step.set_tags({f"{ENVIRONMENT}{name}": value for name, value in environment().items()})
     step.log_text(installed(), "environment.txt")
     logger = RunLogger(tracking_uri=mlflow.get_tracking_uri(), run_id=step.run_id)
     options = arguments.trainer

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from pipeline import digests
 from pipeline.errors import PipelineError, RegistryError, StoreError
+from pipeline.runs.tags import COMPLETE, DIGEST
 from pipeline.store.manifest import check_store
 from pipeline.training.checkpoints import check_checkpoints
 from steps.cli.arguments import parse_dataclass
@@ -75,7 +76,7 @@ def find_damage(kept: Kept) -> str | None:
 
 def products(experiment_id: str) -> Iterator[Kept]:
     """The products in the work folder; of trainings only those that some run has finished."""
-    from pipeline.runs.tracking import COMPLETE, WORK, find_finished
+    from pipeline.runs.tracking import WORK, find_finished
 
     rooms: dict[str, tuple[str, Callable[[Path], str]]] = {
         "stores": ("prepare", store_digest),
@@ -99,7 +100,7 @@ def versions(name: str | None) -> Iterator[Kept]:
     """The versions that carry a digest, of one model and its candidates or of all."""
     from mlflow import MlflowClient
 
-    from pipeline.runs.registry import DIGEST, candidates_of, fetch_bundle
+    from pipeline.runs.registry import candidates_of, fetch_bundle
 
     def digest(version: object) -> str:
         with tempfile.TemporaryDirectory() as temporary:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pipeline.schema import Schema
 
 EXAMPLE_ANSWERS = "example_answers.json"
+STORE = "graphline.store"
+"""In the metadata of `MLmodel`: digest of the store that the network was trained on."""
 
 _PYFUNC = "serving/model.py"
 # These need RDKit: where graphs come as tables they stay out.

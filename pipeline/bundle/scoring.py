@@ -36,6 +36,7 @@ from pipeline.rows.table import (
     parse_numbers,
     read_rows,
 )
+from pipeline.runs.tags import DIGEST, MODEL
 from pipeline.samples.graph.columns import graph_columns
 from pipeline.samples.graph.tables import SUFFIXES, GraphTables, open_graph_tables, read_graph_chunks
 from pipeline.schema import Schema
@@ -130,7 +131,7 @@ def score_file(
         schema = Schema.from_json((folder / "artifacts" / "schema.json").read_text(encoding="utf-8"))
         source = _open(data, schema, smiles)
         key = _key(source, digest, smiles)
-        metadata = {"graphline.model": model, "graphline.digest": digest}
+        metadata = {MODEL: model, DIGEST: digest}
         with Children(folder, processes or usable_cores()) as children:
             columns = _free_names(children.columns, source.columns)
             with AnswerFile(out, [*source.columns, *columns.values()], key, metadata) as file:

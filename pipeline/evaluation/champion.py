@@ -11,11 +11,9 @@ from mlflow.exceptions import MlflowException
 
 from pipeline import digests
 from pipeline.errors import BundleError, RegistryError
-from pipeline.runs.registry import CHAMPION, DIGEST, EVALUATE_RUN, fetch_model
+from pipeline.runs.registry import CHAMPION, fetch_model
+from pipeline.runs.tags import DIGEST, EVALUATE_RUN, NOTHING, PREPARE_RUN
 from pipeline.runs.tracking import find_run
-
-COMPARED_DIGEST, NONE = "graphline.champion_digest", "none"
-"""Tag of an evaluate run, beside `COMPARED`: digest of the champion it compared with, and what both say without one."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def find_champion(name: str) -> Champion | None:
 
 def champion_key(champion: Champion | None) -> str:
     """What an evaluation depends on: another champion, or the same bytes released anew, is another comparison."""
-    return f"{champion.version}:{champion.digest}" if champion else NONE
+    return f"{champion.version}:{champion.digest}" if champion else NOTHING
 
 
 def fetch_champion(champion: Champion, folder: Path) -> Path:
@@ -82,6 +80,6 @@ def find_preparation(champion: Champion) -> Run | None:
     """The finished `prepare` run of the data that the champion was trained on, or None if it cannot be found."""
     try:
         evaluated = find_run(champion.evaluate_run, "evaluate")
-        return find_run(evaluated.data.tags.get("graphline.prepare_run", ""), "prepare")
+        return find_run(evaluated.data.tags.get(PREPARE_RUN, ""), "prepare")
     except RegistryError:
         return None

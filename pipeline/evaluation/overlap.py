@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError, RowError
+from pipeline.runs.tags import COMPLETE, DATA_DIGEST, KEY
 from pipeline.samples.molecule.smiles import group_key, parse_smiles
 from pipeline.schema import DataKind, Limits
 
@@ -45,7 +46,6 @@ def find_overlap(store: Store, test: NDArray[np.int64], prepared: Run | None) ->
         test: (n,) graphs of the store.
         prepared: the `prepare` run of the champion; None if it is not known.
     """
-    from pipeline.runs.tracking import COMPLETE
 
     if prepared is None:
         return _unknown("its runs are gone")
@@ -57,7 +57,7 @@ def find_overlap(store: Store, test: NDArray[np.int64], prepared: Run | None) ->
     except (PipelineError, OSError):
         return _unknown("its rows are not shared")
     learned = theirs[theirs["split"] != "test"]
-    same_data = prepared.data.tags.get("graphline.data_digest") == store.manifest["source"]["digest"]
+    same_data = prepared.data.tags.get(DATA_DIGEST) == store.manifest["source"]["digest"]
     seen = seen_rows(store.schema.data_kind, learned, store.rows[test], store.ids(test), same_data=same_data)
     return _unknown("graphs of other data have no names to go by") if seen is None else settle(seen)
 
@@ -111,7 +111,7 @@ def _unknown(reason: str) -> Overlap:
 def _read_sides(prepared: Run) -> pd.DataFrame:
     """Columns `row`, `id`, `split` of a prepared store: of the run's artifact, or of the local copy."""
     from pipeline.errors import RegistryError
-    from pipeline.runs.tracking import COMPLETE, KEY, WORK, fetch_files
+    from pipeline.runs.tracking import WORK, fetch_files
     from pipeline.store.store import open_store
 
     with tempfile.TemporaryDirectory() as temporary:

@@ -19,9 +19,10 @@ from pipeline.review.decision import APPROVE, MEANINGS, REJECT
 from pipeline.review.evidence import fetch_evidence
 from pipeline.review.history import History, Record, changes, format_moment
 from pipeline.review.log import read_log, versions_of
-from pipeline.review.releases import CLAIM, DECISION, HEAD, aliases_of
+from pipeline.review.releases import aliases_of
 from pipeline.review.verify import line_hash, signature_faults
-from pipeline.runs.registry import CHAMPION, DIGEST, PREVIOUS, fetch_bundle
+from pipeline.runs.registry import CHAMPION, PREVIOUS, fetch_bundle
+from pipeline.runs.tags import CLAIM, DECISION, DIGEST, HEAD
 
 
 class Report(NamedTuple):

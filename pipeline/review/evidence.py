@@ -32,6 +32,7 @@ from pipeline.review import verify
 from pipeline.review.evidence_page import build_index
 from pipeline.review.history import History, Record
 from pipeline.runs.registry import CHAMPION, fetch_bundle, find_version
+from pipeline.runs.tags import PREFIX, PREPARE_RUN, TRAIN_RUN
 from pipeline.runs.tracking import fetch_files
 
 KEPT = {
@@ -120,16 +121,16 @@ def fetch_evidence(record: Record, folder: Path) -> Path:
 def _runs_behind(run: Run) -> dict[str, Run]:
     """The runs that a candidate comes from, as far as they can be read."""
     runs = {"evaluate": run}
-    for step in ("train", "prepare"):
+    for step, tag in (("train", TRAIN_RUN), ("prepare", PREPARE_RUN)):
         try:
-            runs[step] = MlflowClient().get_run(run.data.tags.get(f"graphline.{step}_run", ""))
+            runs[step] = MlflowClient().get_run(run.data.tags.get(tag, ""))
         except MlflowException:
             continue  # provenance.json then lacks it
     return runs
 
 
 def _origin(run: Run) -> dict[str, Any]:
-    tags = {key: value for key, value in run.data.tags.items() if key.startswith(("graphline.", "mlflow.user"))}
+    tags = {key: value for key, value in run.data.tags.items() if key.startswith((PREFIX, "mlflow.user"))}
     return {
         "run": run.info.run_id,
         "tags": tags,

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.report.html import Html, build_page, bullets, facts, html, paragraph, sections, table
 from pipeline.review.history import History, Record
 from pipeline.review.verify import line_hash
+from pipeline.runs.tags import PREFIX
 
 
 def build_index(history: History, record: Record, folder: Path) -> str:
@@ -110,7 +111,7 @@ def _origin(origin: dict[str, Any], folder: Path) -> list[Html]:
     blocks = []
     for step, run in origin.items():
         values = {"run": run["run"]} | run["parameters"]
-        values |= {key.removeprefix("graphline."): value for key, value in run["tags"].items()}
+        values |= {key.removeprefix(PREFIX): value for key, value in run["tags"].items()}
         blocks.append(facts(values, step.capitalize()))
     lock = folder / "evidence" / "environment.txt"
     if lock.is_file():

@@ -15,8 +15,8 @@ from mlflow.entities.model_registry import ModelVersion
 from pipeline.errors import LateError
 from pipeline.review.history import Entry, History, Record
 from pipeline.review.signing import Signer
+from pipeline.runs.tags import DONE, RECORD, SIGNATURE
 
-RECORD, SIGNATURE, DONE = "graphline.record", "graphline.signature", "graphline.done"
 PAGE = 1000
 
 

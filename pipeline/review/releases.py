@@ -18,14 +18,9 @@ from mlflow.exceptions import MlflowException
 
 from pipeline import digests
 from pipeline.errors import RegistryError
-from pipeline.runs.registry import CANDIDATE, CHAMPION, DIGEST, EVALUATE_RUN, PREVIOUS
+from pipeline.runs.registry import CHAMPION, PREVIOUS
+from pipeline.runs.tags import CANDIDATE, CLAIM, DIGEST, EVALUATE_RUN
 from pipeline.runs.tracking import fetch_files
-
-CLAIM = "graphline.claim"
-"""Tag of a copy: the number of the record that is to name it."""
-
-DECISION, HEAD = "graphline.decision", "graphline.head"
-"""Tags of a release: number and hash of the record that made it; on `<name>`, HEAD is both of the newest record."""
 
 
 def copy_release(name: str, candidate: ModelVersion, bundle_folder: Path, evidence: Path, claim: int) -> ModelVersion:

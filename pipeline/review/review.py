@@ -28,23 +28,12 @@ from pipeline.review.decision import APPROVE, MEANINGS, REJECT, RETIRE, ROLLBACK
 from pipeline.review.evidence import keep_evidence
 from pipeline.review.history import Entry, History, Record, format_moment
 from pipeline.review.log import append, log_of, mark_done, read_log, versions_of
-from pipeline.review.releases import DECISION, HEAD, aliases_of, copy_release, drop_leftovers, point_aliases
+from pipeline.review.releases import aliases_of, copy_release, drop_leftovers, point_aliases
 from pipeline.review.signing import Signer
 from pipeline.review.verify import line_hash
 from pipeline.runs.person import Person
-from pipeline.runs.registry import (
-    AUTHOR,
-    CHALLENGER,
-    CHAMPION,
-    COMMIT,
-    COMPARED,
-    DIGEST,
-    EVALUATE_RUN,
-    candidates_of,
-    ensure_model,
-    fetch_bundle,
-    find_version,
-)
+from pipeline.runs.registry import CHALLENGER, CHAMPION, candidates_of, ensure_model, fetch_bundle, find_version
+from pipeline.runs.tags import AUTHOR, COMMIT, COMPARED, DECISION, DIGEST, EVALUATE_RUN, HEAD, NOTHING
 from pipeline.runs.tracking import fetch_files, find_run
 
 
@@ -214,7 +203,7 @@ def _gather_candidate(request: Request, case: Case, history: History, folder: Pa
     decided = history.decision_on(number)
     run, verdict, headline = judge_candidate(candidate, request.gate, folder / "logged")
     tags = run.data.tags if run else {}
-    compared = tags.get(COMPARED, "").replace("none", "0")
+    compared = tags.get(COMPARED, "").replace(NOTHING, "0")
     champion = int(compared) if request.champion is None and compared.isdecimal() else request.champion
     case = replace(
         case,
@@ -222,7 +211,7 @@ def _gather_candidate(request: Request, case: Case, history: History, folder: Pa
         author=candidate.tags.get(AUTHOR) or None,
         verdict=verdict.passed if verdict else None,
         verdict_reason=headline,
-        digest_expected=tags.get("graphline.digest") or candidate.tags.get(DIGEST, ""),
+        digest_expected=tags.get(DIGEST) or candidate.tags.get(DIGEST, ""),
         champion_compared=champion,
         decided=f"decided already, {decided}" if decided else "",
     )

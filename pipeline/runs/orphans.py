@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.imports import ROOT
+from pipeline.runs.tags import COMPLETE, PROCESS, STEP
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
-PROCESS = "graphline.process"
-"""Tag: host, process id and start time of the process that writes the run."""
 
 NEVER_BEGUN_S = 86_400
 """A run of this project that no process has taken over by then has none, whichever host it was to be on."""
@@ -30,11 +28,12 @@ def process_tag() -> str:
     return f"{_host()} {os.getpid()} {psutil.Process().create_time():.1f}"
 
 
-def close_orphans(client: MlflowClient, experiment_id: str, complete: str, local: bool) -> list[str]:
+def close_orphans(client: MlflowClient, experiment_id: str, local: bool) -> list[str]:
     """End the runs of an experiment that say RUNNING and whose process on this host is dead.
 
+    One whose step is complete is FINISHED, the others KILLED.
+
     Args:
-        complete: tag of a finished step; such a run is FINISHED, the others KILLED.
         local: the tracking database is a file, so that runs without a process yet are of this host.
 
     Returns:
@@ -43,9 +42,9 @@ def close_orphans(client: MlflowClient, experiment_id: str, complete: str, local
     lines = []
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'", max_results=1000):
         if is_orphan(client, run, local):
-            status = "FINISHED" if complete in run.data.tags else "KILLED"
+            status = "FINISHED" if COMPLETE in run.data.tags else "KILLED"
             client.set_terminated(run.info.run_id, status)
-            what = run.data.tags.get("graphline.step") or run.data.tags.get(_ENTRY_POINT, "step")
+            what = run.data.tags.get(STEP) or run.data.tags.get(_ENTRY_POINT, "step")
             lines.append(f"run {run.info.run_id[:8]} ({what}) was left by a process that is gone; it is {status} now")
     return lines
 

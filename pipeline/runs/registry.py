@@ -17,18 +17,9 @@ from mlflow.exceptions import MlflowException
 
 from pipeline import digests
 from pipeline.errors import RegistryError
+from pipeline.runs.tags import DIGEST, EVALUATE_RUN
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
-DIGEST, EVALUATE_RUN, CANDIDATE, COMMIT = (
-    "graphline.digest",
-    "graphline.evaluate_run",
-    "graphline.candidate",
-    "graphline.commit",
-)
-AUTHOR, AUTHOR_SOURCE = "graphline.author", "graphline.author_source"
-"""Tags of a candidate: who registered it, and how that is known."""
-COMPARED = "graphline.champion"
-"""Tag of an evaluate run: the release it compared with, or `none`."""
 
 
 def candidates_of(name: str) -> str:

@@ -24,19 +24,13 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.errors import PipelineError, RegistryError
 from pipeline.runs.keys import Facts, StepKey
-from pipeline.runs.orphans import PROCESS, close_orphans, process_tag
+from pipeline.runs.orphans import close_orphans, process_tag
 from pipeline.runs.server import check_server
+from pipeline.runs.tags import COMPLETE, EDITED, ERROR, KEY, NAME, PROCESS, STEP
 from pipeline.runs.workfolder import hold, locked, scratch, sweep
 
 WORK = Path(".graphline")
 """Work folder: stores, checkpoints, bundles; safe to delete when no run is going on."""
-
-STEP, KEY, COMPLETE, NAME = "graphline.step", "graphline.key", "graphline.complete", "graphline.name"
-EDITED = "graphline.edited"
-"""Tag of a step whose code was edited while it ran: its key may not be that of the code that ran."""
-
-ERROR = "graphline.error"
-"""Tag of a step that failed: the kind of its error; its text may hold the user's data."""
 
 FACTS = "key.json"
 """Artifact of a step's run: what its key stands for."""
@@ -163,7 +157,7 @@ def tidy_up(run: StepRun) -> None:
     with suppress(OSError, MlflowException):
         sweep(WORK)
         local = mlflow.get_tracking_uri().startswith(SQLITE)
-        for line in close_orphans(run.client, run.experiment_id, COMPLETE, local):
+        for line in close_orphans(run.client, run.experiment_id, local):
             say(line)
 
 

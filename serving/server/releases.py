@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from pipeline.bundle.build import EXAMPLE_ANSWERS
 from pipeline.digests import private_copy, verify
 from pipeline.errors import BundleError, ConfigError
+from pipeline.runs.tags import DIGEST
 from serving.server.fleet import Release
 
 _MODEL = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
@@ -58,7 +59,7 @@ def pin(uri: str) -> Pinned:
     if match is None:
         raise ConfigError(f"--model {uri}: expected models:/NAME@ALIAS or models:/NAME/VERSION.")
     _patience()
-    from pipeline.runs.registry import DIGEST, find_version
+    from pipeline.runs.registry import find_version
     from pipeline.runs.server import check_server
 
     check_server()

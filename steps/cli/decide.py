@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pipeline.runs.tags import DECISION, HEAD, NAME
 from steps.cli.command import say
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def carry_out(step_name: str, action: str, name: str | None, sign_key: str | Non
     from pipeline.review.signing import open_signer
     from pipeline.runs.registry import settle_name
     from pipeline.runs.server import user
-    from pipeline.runs.tracking import NAME, start_step
+    from pipeline.runs.tracking import start_step
 
     with start_step(step_name) as step:
         model = settle_name(name)
@@ -34,7 +35,7 @@ def carry_out(step_name: str, action: str, name: str | None, sign_key: str | Non
             digest = f", sha256 {record.digest[:12]}" if record.champion_after else ""
             say(f"  champion was {_release(record.champion_before)}, is {_release(record.champion_after)}{digest}")
         say(f"  log of {record.sequence}, head {head}; keep it elsewhere, `audit` compares with head=")
-        step.set_tags({"graphline.decision": record.sequence, "graphline.head": head})
+        step.set_tags({DECISION: record.sequence, HEAD: head})
         step.finish(head)
     return done
 

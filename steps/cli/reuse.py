@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import BundleError, PipelineError, RegistryError
 from pipeline.runs.keys import StepKey, differences
+from pipeline.runs.tags import CARD, COMPLETE, KEY
 from steps.evaluate import fetch_training
 from steps.train import fetch_store
 
@@ -56,7 +57,7 @@ def reach_evaluation(run: Run) -> None:
         BundleError, RegistryError: if something is missing or changed.
     """
     from pipeline import digests
-    from pipeline.runs.tracking import COMPLETE, KEY, WORK, fetch_files, fetch_folder
+    from pipeline.runs.tracking import WORK, fetch_files, fetch_folder
 
     tags = run.data.tags
     names = ("predictions.json", "evaluation.json", "verdict.json", "card/card.md", "card/card.html", "bundle")
@@ -65,7 +66,7 @@ def reach_evaluation(run: Run) -> None:
         if digests.verify(got / "bundle") != tags[COMPLETE]:
             raise BundleError(f"run {run.info.run_id}: its bundle is not the one that was evaluated.")
         fetch_folder(run, "bundle", WORK / "bundles" / tags[KEY], digests.verify, tags[COMPLETE])
-        page = Path(tags["graphline.card"])
+        page = Path(tags[CARD])
         if not page.is_file():
             page.write_bytes((got / "card" / "card.html").read_bytes())
 
@@ -78,7 +79,7 @@ def reach_version(run: Run) -> None:
     """
     from pipeline.runs.registry import CHALLENGER, find_version
 
-    name, _, version = run.data.tags["graphline.complete"].rpartition("/")
+    name, _, version = run.data.tags[COMPLETE].rpartition("/")
     found = find_version(name, version, CHALLENGER)
     if found.status != "READY":
         raise RegistryError(f"{name} version {version} is {found.status}.")

@@ -24,8 +24,8 @@ from pipeline.evaluation.judge import judge_bundle
 from pipeline.evaluation.opponent import meet_champion
 from pipeline.evaluation.predictions import judge_logged, table_to_json
 from pipeline.report.card import build_card
-from pipeline.runs.registry import CHAMPION, DIGEST, EVALUATE_RUN
-from pipeline.runs.tracking import COMPLETE, KEY, STEP
+from pipeline.runs.registry import CHAMPION
+from pipeline.runs.tags import COMPLETE, DIGEST, EVALUATE_RUN, KEY, STEP
 from pipeline.store.build import build_store
 from tests.conftest import ROOT
 from tests.support.schemas import MOLECULES, without_features

@@ -22,9 +22,10 @@ from pipeline.errors import ConfigError, RegistryError
 from pipeline.review.audit import audit
 from pipeline.review.decision import APPROVE, REJECT, ROLLBACK
 from pipeline.review.history import Record
-from pipeline.review.log import RECORD, log_of, read_log
+from pipeline.review.log import log_of, read_log
 from pipeline.review.review import drop_unnamed
 from pipeline.review.verify import line_hash
+from pipeline.runs.tags import RECORD
 from steps import audit as audit_step
 from steps import evidence as evidence_step
 from tests.support.candidates import candidate, decide, place_of, rewound

@@ -15,7 +15,8 @@ from pipeline.review.audit import audit
 from pipeline.review.decision import APPROVE, REJECT, RETIRE, ROLLBACK
 from pipeline.review.log import log_of, read_log, versions_of
 from pipeline.runs.person import Person
-from pipeline.runs.registry import CANDIDATE, DIGEST, EVALUATE_RUN, fetch_model
+from pipeline.runs.registry import fetch_model
+from pipeline.runs.tags import CANDIDATE, DIGEST, EVALUATE_RUN
 from tests.support.candidates import LONE, aliases, candidate, decide, place_of, rewound
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.usefixtures("tracking")]

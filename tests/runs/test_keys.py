@@ -14,6 +14,7 @@ from pipeline.dataset.config import PrepareConfig
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.imports import imported_modules, trace_imports
 from pipeline.runs.keys import DISTRIBUTIONS, differences, package_versions, step_key
+from pipeline.runs.tags import EDITED
 from steps import evaluate, prepare, register, train
 from tests.conftest import ROOT
 
@@ -280,7 +281,7 @@ def test_an_equal_training_on_other_test_graphs_is_judged_anew(monkeypatch):
 
 
 def test_a_step_whose_code_is_edited_meanwhile_is_not_reused(copy, monkeypatch):
-    from pipeline.runs.tracking import EDITED, StepRun
+    from pipeline.runs.tracking import StepRun
 
     monkeypatch.chdir(copy)
     run = SimpleNamespace(info=SimpleNamespace(run_id="r", experiment_id="0"), data=SimpleNamespace(params={}))

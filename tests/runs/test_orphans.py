@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.runs import orphans
-from pipeline.runs.orphans import PROCESS, close_orphans, is_orphan, process_tag
+from pipeline.runs.orphans import close_orphans, is_orphan, process_tag
+from pipeline.runs.tags import COMPLETE, PROCESS
 
 
 class Client:
@@ -100,8 +101,8 @@ def test_a_run_of_mlflow_run_is_judged_by_whether_one_is_alive_that_may_have_mad
 
 def test_orphans_are_ended_as_they_are_and_said(dead):
     gone = {PROCESS: tag(pid=dead), "graphline.step": "train"}
-    client = Client(run("a" * 32, **gone), run("b" * 32, complete="d", **gone), run("c" * 32, **{PROCESS: tag()}))
-    lines = close_orphans(client, "0", "complete", True)
+    client = Client(run("a" * 32, **gone), run("b" * 32, **gone, **{COMPLETE: "d"}), run("c" * 32, **{PROCESS: tag()}))
+    lines = close_orphans(client, "0", True)
     assert client.ended == {"a" * 32: "KILLED", "b" * 32: "FINISHED"}
     assert lines[0] == "run aaaaaaaa (train) was left by a process that is gone; it is KILLED now"
     assert str(os.getpid()) in client.runs["c" * 32].data.tags[PROCESS]

@@ -13,8 +13,6 @@ from pipeline.errors import RegistryError
 from pipeline.runs.registry import (
     CHALLENGER,
     CHAMPION,
-    DIGEST,
-    EVALUATE_RUN,
     fetch_bundle,
     fetch_model,
     find_version,
@@ -23,6 +21,7 @@ from pipeline.runs.registry import (
     register_candidate,
     settle_name,
 )
+from pipeline.runs.tags import DIGEST, EVALUATE_RUN
 from steps import verify
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.usefixtures("tracking")]

@@ -13,20 +13,10 @@ from mlflow import MlflowClient
 
 from pipeline import digests
 from pipeline.errors import RegistryError
-from pipeline.runs.orphans import PROCESS, process_tag
+from pipeline.runs.orphans import process_tag
 from pipeline.runs.server import check_server, user
-from pipeline.runs.tracking import (
-    COMPLETE,
-    EDITED,
-    KEY,
-    STEP,
-    fetch_files,
-    fetch_folder,
-    find_finished,
-    find_newest,
-    find_run,
-    start_step,
-)
+from pipeline.runs.tags import COMPLETE, EDITED, KEY, PROCESS, STEP
+from pipeline.runs.tracking import fetch_files, fetch_folder, find_finished, find_newest, find_run, start_step
 
 
 class Server(BaseHTTPRequestHandler):

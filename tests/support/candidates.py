@@ -18,7 +18,8 @@ from pipeline.evaluation.predictions import build_table, table_to_json
 from pipeline.review.decision import APPROVE
 from pipeline.review.review import Outcome, Request, review
 from pipeline.runs.person import Person
-from pipeline.runs.registry import AUTHOR, AUTHOR_SOURCE, register_candidate
+from pipeline.runs.registry import register_candidate
+from pipeline.runs.tags import AUTHOR, AUTHOR_SOURCE
 from pipeline.schema import Target
 from tests.support.schemas import toy_schema
 

@@ -27,8 +27,9 @@ from pipeline.review.log import read_log
 from pipeline.review.releases import aliases_of
 from pipeline.review.review import Request, review
 from pipeline.runs.person import Person
-from pipeline.runs.registry import AUTHOR, CHALLENGER, CHAMPION, DIGEST, EVALUATE_RUN, candidates_of, find_version
+from pipeline.runs.registry import CHALLENGER, CHAMPION, candidates_of, find_version
 from pipeline.runs.server import user
+from pipeline.runs.tags import AUTHOR, CANDIDATE_VERDICT, DIGEST, EVALUATE_RUN
 from pipeline.runs.tracking import find_run
 
 P = ParamSpec("P")
@@ -137,7 +138,7 @@ def _line(version: ModelVersion, history: History, champion: int) -> Line:
         version=int(version.version),
         registered=_time(version.creation_timestamp),
         author=tags.get(AUTHOR, "") or "not recorded",
-        verdict=tags.get("verdict", "missing"),
+        verdict=tags.get(CANDIDATE_VERDICT, "missing"),
         score=lead_score(run.data.metrics) if run else "–",
         state=state,
     )

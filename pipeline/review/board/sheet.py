@@ -21,7 +21,7 @@ from pipeline.report.figures import draw_molecule, learning_curve, parity_plot, 
 from pipeline.report.fill import worst_cases
 from pipeline.review.board.page import Molecule, Score, Sheet, SliceLine, Standing, live, minus, with_interval
 from pipeline.review.review import judge_candidate
-from pipeline.runs.registry import AUTHOR
+from pipeline.runs.tags import AUTHOR, COMMIT, DATA_DIGEST, DIGEST, TRAIN_RUN
 from pipeline.runs.tracking import fetch_files, find_run
 from pipeline.schema import Schema, Target, TargetKind
 
@@ -254,7 +254,7 @@ def _drawn(schema: Schema, table: pd.DataFrame, thresholds: Mapping[str, float])
 def _curve(run: Run, folder: Path) -> dict[str, str]:
     """Caption -> SVG of the learning curve; nothing where the train run is gone: it is worth a look, not a refusal."""
     try:
-        trained = find_run(run.data.tags.get("graphline.train_run", ""), "train")
+        trained = find_run(run.data.tags.get(TRAIN_RUN, ""), "train")
         file = fetch_files(trained, ["training/training.json"], folder) / "training.json"
         members = json.loads(file.read_text(encoding="utf-8"))["members"]
     except (RegistryError, OSError, ValueError, KeyError):
@@ -279,9 +279,9 @@ def _origin(candidate: ModelVersion, run: Run | None) -> dict[str, object]:
     return {
         "author": candidate.tags.get(AUTHOR) or "not recorded",
         "candidate": f"{candidate.name} version {candidate.version}",
-        "sha256 of the bundle": tags.get("graphline.digest", ""),
-        "sha256 of the data": tags.get("graphline.data_digest", ""),
-        "commit of the code": tags.get("graphline.commit", ""),
+        "sha256 of the bundle": tags.get(DIGEST, ""),
+        "sha256 of the data": tags.get(DATA_DIGEST, ""),
+        "commit of the code": tags.get(COMMIT, ""),
         "evaluate run": _address(run) if run else "",
         "model card": "card/card.html among the artifacts of that run" if run else "",
     }

@@ -14,7 +14,7 @@ from pipeline.review.board.desk import Desks, Seat, Settings
 from pipeline.review.decision import APPROVE, REJECT
 from pipeline.review.log import read_log
 from pipeline.runs.person import Person
-from pipeline.runs.registry import EVALUATE_RUN
+from pipeline.runs.tags import EVALUATE_RUN
 from tests.support.candidates import LONE, candidate, write_gate
 
 pytestmark = pytest.mark.mlflow
