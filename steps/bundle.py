@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     from pipeline.runs.registry import CHAMPION, fetch_model, settle_name
     from pipeline.runs.tracking import start_step
 
-    with start_step("bundle", name=config.name) as step, tempfile.TemporaryDirectory() as temporary:
+    with start_step("bundle", say, name=config.name) as step, tempfile.TemporaryDirectory() as temporary:
         uri = config.model or f"models:/{settle_name(config.name)}@{CHAMPION}"
         folder = fetch_model(uri, Path(temporary) / "bundle")
         schema = json.loads((folder / "artifacts" / "schema.json").read_text(encoding="utf-8"))

@@ -93,7 +93,7 @@ def fetch_training(trained: Run) -> Path:
     from pipeline.training.checkpoints import check_checkpoints
 
     tags = trained.data.tags
-    return fetch_folder(trained, "training", WORK / "checkpoints" / tags[KEY], check_checkpoints, tags[COMPLETE])
+    return fetch_folder(trained, "training", WORK / "checkpoints" / tags[KEY], check_checkpoints, tags[COMPLETE], say)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -103,7 +103,7 @@ def main(argv: Sequence[str]) -> None:
     from pipeline.report.card import build_card
     from pipeline.runs.tracking import start_step
 
-    with start_step("evaluate") as step, tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
+    with start_step("evaluate", say) as step, tempfile.TemporaryDirectory(prefix="evaluate-") as temporary:
         gate = Gate.read(Path(config.gate))
         given = open_given(step, config)
         # Before all work: a champion whose bytes are damaged must be mended first.

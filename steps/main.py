@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
     from pipeline.evaluation.champion import champion_key, find_champion
     from pipeline.runs.tracking import WORK, start_step
 
-    with start_step("main", name=source.name) as parent:
+    with start_step("main", say, name=source.name) as parent:
         parent.set_tags({NAME: source.name})
         say(f"graphline: {source.path} → '{source.name}'")
         chain = Chain(parent, source.name, explain)

@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
     from pipeline.runs.registry import fetch_model, newest_candidate, pin_version
     from pipeline.runs.tracking import start_step
 
-    with start_step("predict", name=config.name) as step, tempfile.TemporaryDirectory() as temporary:
+    with start_step("predict", say, name=config.name) as step, tempfile.TemporaryDirectory() as temporary:
         asked = config.model or newest_candidate(config.name)
         uri = pin_version(asked)
         folder = fetch_model(uri, Path(temporary) / "bundle")

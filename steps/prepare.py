@@ -64,7 +64,7 @@ def prepare(config: PrepareConfig, source: Source, digest: str) -> None:
 
     folder = WORK / "stores" / key
     say(f"prepare: {source.path} → model '{source.name}'")
-    with start_step("prepare", name=source.name) as step:
+    with start_step("prepare", say, name=source.name) as step:
         step.hold(folder)
         step.log_params(dataclasses.asdict(config))
         step.set_tags({NAME: source.name})

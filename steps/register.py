@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
     from pipeline.runs.server import user
     from pipeline.runs.tracking import find_run, start_step
 
-    with start_step("register") as step:
+    with start_step("register", say) as step:
         evaluated = find_run(str(config.evaluate_run), "evaluate")
         tags = evaluated.data.tags
         name, digest = tags[NAME], tags[DIGEST]

@@ -108,7 +108,11 @@ def fetch_store(prepared: Run) -> Path:
 
     tags = prepared.data.tags
     folder = WORK / "stores" / tags[KEY]
-    return fetch_folder(prepared, "store", folder, lambda path: str(check_store(path)["digest"]), tags[COMPLETE])
+
+    def digest(path: Path) -> str:
+        return str(check_store(path)["digest"])
+
+    return fetch_folder(prepared, "store", folder, digest, tags[COMPLETE], say)
 
 
 def open_prepared(prepared: Run) -> Store:
@@ -130,7 +134,7 @@ def main(argv: Sequence[str]) -> None:
     from pipeline.runs.tracking import WORK, find_newest, find_run, start_step
     from pipeline.training.checkpoints import check_checkpoints
 
-    with start_step("train") as step:
+    with start_step("train", say) as step:
         prepared = find_run(arguments.prepare_run or find_newest("prepare", step.experiment_id), "prepare")
         tags = prepared.data.tags
         key = key_of(arguments, tags[COMPLETE])

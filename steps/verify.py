@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(VerifyConfig, argv, prog="verify")
     from pipeline.runs.tracking import start_step
 
-    with start_step("verify", name=config.name) as step:
+    with start_step("verify", say, name=config.name) as step:
         registered = list(versions(config.name))
         if config.name and not registered:
             raise RegistryError(f"verify: no version of '{config.name}' with a digest is registered; check name=.")

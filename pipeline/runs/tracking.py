@@ -14,9 +14,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the first import of mlflow
-os.environ.setdefault("DO_NOT_TRACK", "true")
-
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
@@ -27,7 +24,7 @@ from pipeline.runs.keys import Facts, StepKey
 from pipeline.runs.orphans import close_orphans, process_tag
 from pipeline.runs.server import check_server
 from pipeline.runs.tags import COMPLETE, EDITED, ERROR, KEY, NAME, PROCESS, STEP
-from pipeline.runs.workfolder import hold, locked, scratch, sweep
+from pipeline.runs.workfolder import Say, hold, locked, scratch, sweep
 
 WORK = Path(".graphline")
 """Work folder: stores, checkpoints, bundles; safe to delete when no run is going on."""
@@ -37,10 +34,11 @@ FACTS = "key.json"
 
 
 class StepRun:
-    """The MLflow run of one step."""
+    """The MLflow run of one step; `say` takes lines for people."""
 
-    def __init__(self, step: str, run: Run) -> None:
+    def __init__(self, step: str, run: Run, say: Say) -> None:
         self.step = step
+        self.say = say
         self.run_id: str = run.info.run_id
         self.experiment_id: str = run.info.experiment_id
         self.client = MlflowClient()
@@ -56,7 +54,7 @@ class StepRun:
 
     def hold(self, product: Path) -> None:
         """Be the only process that builds this product, until the step ends."""
-        self._held.enter_context(hold(product, say))
+        self._held.enter_context(hold(product, self.say))
 
     def release(self) -> None:
         self._held.close()
@@ -87,7 +85,7 @@ class StepRun:
         """Say that the step is whole: the last write of a step."""
         edited = self._key.edited() if self._key else []
         if edited:  # some modules are imported late
-            say(f"{self.step}: {edited[0]} was edited meanwhile; this result is used now, and not reused later")
+            self.say(f"{self.step}: {edited[0]} was edited meanwhile; this result is used now, and not reused later")
             self.set_tags({EDITED: edited[0]})
         self.set_tags({COMPLETE: digest})
 
@@ -98,20 +96,24 @@ class StepRun:
 
 
 @contextmanager
-def start_step(step: str, *, name: str | None = None) -> Iterator[StepRun]:
+def start_step(step: str, say: Say, *, name: str | None = None) -> Iterator[StepRun]:
     """Take over the run of `mlflow run`, or create one when the step is started by hand.
 
     The run ends FINISHED, FAILED on an error, KILLED on Ctrl-C. What killed processes left is tidied up first:
     temporary folders, half-built products, and runs that still say RUNNING.
 
+    Args:
+        say: takes lines for people: why one must wait, what was tidied up.
+        name: of the model, where it is known already.
+
     Raises:
         RegistryError: if the tracking server cannot be reached, is not MLflow 3, or takes no run of ours here.
     """
     check_server()
-    open_database()
+    open_database(say)
     # The tags come with the run: one that is killed between two writes would say RUNNING for ever.
     with _start_run(f"{step} {name}" if name else step, {STEP: step, PROCESS: process_tag()}) as active:
-        run = StepRun(step, active)
+        run = StepRun(step, active, say)
         try:
             with scratch():
                 tidy_up(run)
@@ -136,7 +138,7 @@ def _close_cursors() -> None:
                 each.close()
 
 
-def open_database() -> None:
+def open_database(say: Say) -> None:
     """Let one process at a time open the database: MLflow's own way to make its tables is not safe for two."""
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
@@ -158,12 +160,7 @@ def tidy_up(run: StepRun) -> None:
         sweep(WORK)
         local = mlflow.get_tracking_uri().startswith(SQLITE)
         for line in close_orphans(run.client, run.experiment_id, local):
-            say(line)
-
-
-def say(line: str) -> None:
-    """Print a line for people, at once."""
-    print(line, flush=True)
+            run.say(line)
 
 
 def _start_run(name: str, tags: dict[str, str]) -> mlflow.ActiveRun:
@@ -241,7 +238,7 @@ def read_facts(run: Run) -> Facts:
         return {}
 
 
-def fetch_folder(run: Run, folder: str, local: Path, digest: Callable[[Path], str], expected: str) -> Path:
+def fetch_folder(run: Run, folder: str, local: Path, digest: Callable[[Path], str], expected: str, say: Say) -> Path:
     """The local copy whose digest fits, else a download of the run's artifact.
 
     Args:
@@ -249,6 +246,7 @@ def fetch_folder(run: Run, folder: str, local: Path, digest: Callable[[Path], st
         local: where a copy may lie, and where a download goes.
         digest: function from a folder to its digest; raises when the folder is damaged.
         expected: the digest that the run names.
+        say: takes lines for people.
 
     Raises:
         RegistryError: if neither fits.

@@ -21,6 +21,7 @@ from pathlib import Path
 ROOMS = ("stores", "checkpoints", "bundles", "dataset")
 
 Say = Callable[[str], object]
+"""Takes a line for people."""
 
 _LEFTOVER = re.compile(r"\.(.+)[-.][a-z0-9_]{8}(?:\.part)?")
 _SCRATCH = "graphline-run-"

@@ -24,7 +24,7 @@ def carry_out(step_name: str, action: str, name: str | None, sign_key: str | Non
     from pipeline.runs.server import user
     from pipeline.runs.tracking import start_step
 
-    with start_step(step_name) as step:
+    with start_step(step_name, say) as step:
         model = settle_name(name)
         step.set_tags({NAME: model})
         record, head, notes = done = review(Request(action, model, **asked), user(), open_signer(sign_key))

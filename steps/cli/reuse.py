@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import BundleError, PipelineError, RegistryError
 from pipeline.runs.keys import StepKey, differences
 from pipeline.runs.tags import CARD, COMPLETE, KEY
+from steps.cli.command import say
 from steps.evaluate import fetch_training
 from steps.train import fetch_store
 
@@ -65,7 +66,7 @@ def reach_evaluation(run: Run) -> None:
         got = fetch_files(run, names, Path(temporary) / "logged")
         if digests.verify(got / "bundle") != tags[COMPLETE]:
             raise BundleError(f"run {run.info.run_id}: its bundle is not the one that was evaluated.")
-        fetch_folder(run, "bundle", WORK / "bundles" / tags[KEY], digests.verify, tags[COMPLETE])
+        fetch_folder(run, "bundle", WORK / "bundles" / tags[KEY], digests.verify, tags[COMPLETE], say)
         page = Path(tags[CARD])
         if not page.is_file():
             page.write_bytes((got / "card" / "card.html").read_bytes())

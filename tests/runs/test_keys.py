@@ -289,7 +289,7 @@ def test_a_step_whose_code_is_edited_meanwhile_is_not_reused(copy, monkeypatch):
     step = StepRun.__new__(StepRun)
     monkeypatch.setattr(StepRun, "set_tags", lambda self, values: tags.update(values))
     monkeypatch.setattr(StepRun, "log_text", lambda *_: None)
-    step.step, step.run_id = "register", run.info.run_id
+    step.step, step.run_id, step.say = "register", run.info.run_id, print
     step.log_key(register.key_of("b", "n"))
     path = copy / "pipeline" / "runs" / "registry.py"
     kept = path.read_text()

@@ -145,7 +145,7 @@ class TestRuns:
         client.log_param(waiting, "learning_rate", "1e-3")
         client.log_param(waiting, "hidden_dim", "064")
         monkeypatch.setenv("MLFLOW_RUN_ID", waiting)
-        with start_step("train", name="mine") as step:
+        with start_step("train", print, name="mine") as step:
             assert step.run_id == waiting
             step.log_params(
                 {"learning_rate": 0.001, "hidden_dim": 64, "seed": 0, "class_path": None, "long": "x" * 9000}
@@ -164,7 +164,7 @@ class TestRuns:
         assert (run.data.tags[STEP], run.data.tags["a"], run.info.status) == ("train", "1", "FINISHED")
 
     def test_a_step_started_by_hand_gets_a_run_of_its_own(self):
-        with start_step("prepare") as step:
+        with start_step("prepare", print) as step:
             assert mlflow.active_run().info.run_id == step.run_id
         assert mlflow.active_run() is None
         assert MlflowClient().get_run(step.run_id).info.run_name == "prepare"
@@ -179,7 +179,7 @@ class TestRuns:
 
         create = MlflowClient.create_run
         monkeypatch.setattr(MlflowClient, "create_run", create_run)
-        with start_step("prepare"):
+        with start_step("prepare", print):
             pass
         assert [tags[PROCESS] for tags in made] == [process_tag()]
 
@@ -193,7 +193,7 @@ class TestRuns:
         ],
     )
     def test_a_run_that_breaks_off_says_how_and_is_not_finished(self, error, status):
-        with pytest.raises(error), start_step("train") as step:
+        with pytest.raises(error), start_step("train", print) as step:
             raise error
         run = MlflowClient().get_run(step.run_id)
         assert run.info.status == status
@@ -212,12 +212,12 @@ class TestRuns:
                 patch.setattr("sqlalchemy.orm.loading._instance_processor", stop)
                 MlflowClient().search_runs(["0"])
 
-        with pytest.raises(KeyboardInterrupt), start_step("train") as step:
+        with pytest.raises(KeyboardInterrupt), start_step("train", print) as step:
             read()
         assert MlflowClient().get_run(step.run_id).info.status == "KILLED"
 
     def test_only_a_finished_run_of_the_step_is_found(self):
-        with start_step("prepare") as step:
+        with start_step("prepare", print) as step:
             with pytest.raises(RegistryError, match=f"run {step.run_id} of step 'prepare' never finished"):
                 find_run(step.run_id, "prepare")
             step.finish("d1")
@@ -273,7 +273,7 @@ def make(folder: Path, content: str) -> str:
 def logged(tmp_path, tracking):
     """A run with the artifact folder `bundle`, and its digest."""
     digest = make(tmp_path / "bundle", "right")
-    with start_step("evaluate") as step:
+    with start_step("evaluate", print) as step:
         step.log_folder(tmp_path / "bundle", "bundle")
         step.log_text("{}", "verdict.json")
         step.finish(digest)
@@ -285,7 +285,7 @@ class TestFolders:
     def test_a_local_copy_that_fits_is_taken_as_it_is(self, logged, tmp_path, monkeypatch):
         run, digest = logged
         monkeypatch.setattr(mlflow.artifacts, "download_artifacts", None)  # is not called
-        assert fetch_folder(run, "bundle", tmp_path / "bundle", digests.verify, digest) == tmp_path / "bundle"
+        assert fetch_folder(run, "bundle", tmp_path / "bundle", digests.verify, digest, print) == tmp_path / "bundle"
 
     @pytest.mark.parametrize("harm", ["gone", "changed", "another", "emptied"])
     def test_a_local_copy_that_does_not_fit_is_replaced_by_the_artifact(self, logged, tmp_path, harm):
@@ -298,7 +298,7 @@ class TestFolders:
             make(local, "another")
         if harm == "emptied":
             local.mkdir(parents=True)
-        assert fetch_folder(run, "bundle", local, digests.verify, digest) == local
+        assert fetch_folder(run, "bundle", local, digests.verify, digest, print) == local
         assert digests.verify(local) == digest
         assert (local / "weights").read_text() == "right"
         assert [path.name for path in local.parent.iterdir()] == ["key"]
@@ -306,7 +306,7 @@ class TestFolders:
     def test_what_is_nowhere_is_one_line(self, logged, tmp_path):
         run, digest = logged
         with pytest.raises(RegistryError) as caught:
-            fetch_folder(run, "store", tmp_path / "nowhere" / "store", digests.verify, digest)
+            fetch_folder(run, "store", tmp_path / "nowhere" / "store", digests.verify, digest, print)
         text = str(caught.value)
         assert f"run {run.info.run_id}: its store is neither whole at {tmp_path}" in text
         assert "Run the step again" in text
@@ -315,7 +315,7 @@ class TestFolders:
     def test_an_artifact_of_another_digest_is_refused(self, logged, tmp_path):
         run, digest = logged
         with pytest.raises(RegistryError, match=f"its bundle has digest {digest[:12]}, expected 000000000000"):
-            fetch_folder(run, "bundle", tmp_path / "local", digests.verify, "0" * 64)
+            fetch_folder(run, "bundle", tmp_path / "local", digests.verify, "0" * 64, print)
         assert not (tmp_path / "local").exists()
 
     def test_files_of_a_run_are_fetched_or_named(self, logged, tmp_path):
@@ -328,7 +328,7 @@ class TestFolders:
 
 @pytest.mark.mlflow
 def test_files_keep_their_folders(tracking, tmp_path):
-    with start_step("evaluate") as step:
+    with start_step("evaluate", print) as step:
         step.log_text("page", "card/card.html")
         step.log_text("{}", "verdict.json")
     run = mlflow.MlflowClient().get_run(step.run_id)
