@@ -8,7 +8,6 @@ answers.csv             appears when it is whole
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -88,11 +87,12 @@ class AnswerFile:
         self._saved = time.monotonic()
 
     def _lock(self) -> None:
-        self._locked = os.open(self._journal.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        from filelock import FileLock, Timeout
+
+        self._held = FileLock(self._journal.with_suffix(".lock"), timeout=0, mode=0o600)
         try:
-            fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed process holds it no more
-        except BlockingIOError:
-            os.close(self._locked)
+            self._held.acquire()  # a killed process holds it no more
+        except Timeout:
             raise DataError(f"{self.path}: another process is writing these answers; wait for it.") from None
 
     def _read_journal(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class AnswerFile:
                 self._sink.close()
             if kind is None or not self.rows:
                 self._remove()
-            os.close(self._locked)
+            self._held.release()
 
     def _finish(self) -> None:
         done = self._part.with_suffix(".whole")

@@ -49,7 +49,7 @@ def crash(out, sizes, stop, key="key"):
     fill(file, sizes, stop)
     left = {path.name: path.read_bytes() for path in out.parent.glob(".*")}
     file._sink.close()
-    os.close(file._locked)
+    file._held.release()
     for name, content in left.items():
         (out.parent / name).write_bytes(content)
 
