@@ -165,15 +165,9 @@ def fit(step: StepRun, store: Store, arguments: TrainArguments, folder: Path) ->
 
     import mlflow
     from lightning.pytorch.callbacks import TQDMProgressBar
-    from lightning.pytorch.loggers import MLFlowLogger
 
+    from pipeline.training.logger import RunLogger
     from pipeline.training.train import train
-
-    class RunLogger(MLFlowLogger):  # type: ignore[misc]
-        """Leaves the end of the run to the step: Lightning's says FINISHED as soon as `fit` ends."""
-
-        def finalize(self, status: str = "success") -> None:
-            pass
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     step.set_tags({f"{ENVIRONMENT}{name}": value for name, value in environment().items()})
