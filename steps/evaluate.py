@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from pipeline.bundle.parity import ParityReport
     from pipeline.evaluation.champion import Champion
-    from pipeline.evaluation.judge import Judged
+    from pipeline.evaluation.judge import Evaluation
     from pipeline.report.card import CardInputs
     from pipeline.runs.tracking import StepRun
     from pipeline.store.store import Store
@@ -99,7 +99,7 @@ def fetch_training(trained: Run) -> Path:
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(EvaluateConfig, argv, prog="evaluate")
     from pipeline.evaluation.judge import judge_bundle
-    from pipeline.evaluation.opponent import meet_champion
+    from pipeline.evaluation.live import fetch_champion
     from pipeline.report.card import build_card
     from pipeline.runs.tracking import start_step
 
@@ -107,34 +107,34 @@ def main(argv: Sequence[str]) -> None:
         gate = Gate.read(Path(config.gate))
         given = open_given(step, config)
         # Before all work: a champion whose bytes are damaged must be mended first.
-        opponent = meet_champion(given.champion, given.store, Path(temporary) / "champion") if given.champion else None
+        champion = fetch_champion(given.champion, Path(temporary) / "champion") if given.champion else None
         made = export(given, Path(temporary) / "model.onnx")
         lines = len(made.parity.rows)
         say(f"evaluate: ONNX agrees with torch to {made.parity.worst.difference:.0e} in {lines} comparisons")
-        judged = judge_bundle(
-            given.store, given.folder, opponent, gate, share_rows=given.share_rows, resamples=config.resamples
+        found = judge_bundle(
+            given.store, given.folder, champion, gate, share_rows=given.share_rows, resamples=config.resamples
         )
-        card = card_of(given, made, judged)
+        card = card_of(given, made, found)
         page = given.folder.with_name(f"{given.folder.name}.card.html")
         page.write_text(build_card(card), encoding="utf-8")
-        log_evaluation(step, card, judged, made.parity)
+        log_evaluation(step, card, found, made.parity)
         step.log_folder(given.folder, "bundle")
         step.set_tags(
             {
                 DIGEST: made.digest,
-                VERDICT: "passed" if judged.verdict.passed else "failed",
-                HEADLINE: judged.verdict.headline,
+                VERDICT: "passed" if found.verdict.passed else "failed",
+                HEADLINE: found.verdict.headline,
                 CARD: page,
                 EXAMPLE: request_text(made.example, given.folder),
                 DATA_DIGEST: given.store.manifest["source"]["digest"],
                 COMMIT: card.environment["commit"],
             }
-            | {f"{THRESHOLD}{target}": threshold for target, threshold in judged.facts.thresholds.items()}
+            | {f"{THRESHOLD}{target}": threshold for target, threshold in found.basis.thresholds.items()}
         )
-        for line in (judged.verdict.headline, *judged.comparison.notes):
+        for line in (found.verdict.headline, *found.comparison.notes):
             say(f"  {line}")
         schema = given.store.schema
-        if judged.verdict.baseline_wins and schema.data_kind == "molecule" and not schema.fingerprint_size:
+        if found.verdict.baseline_wins and schema.data_kind == "molecule" and not schema.fingerprint_size:
             say("  -P forest=true lets trees answer together with the network: try it where the forest is better.")
         size = human_size(disk_use(given.folder))
         say(f"  bundle {given.folder}, {size}, sha256 {made.digest[:12]}; card {page}")
@@ -143,7 +143,8 @@ def main(argv: Sequence[str]) -> None:
 
 def open_given(step: StepRun, config: EvaluateConfig) -> Given:
     """Find the runs, the store, the checkpoints and the champion, and write down which they are."""
-    from pipeline.evaluation.champion import champion_key, find_champion
+    from pipeline.evaluation.champion import champion_key
+    from pipeline.evaluation.live import find_champion
     from pipeline.runs.tracking import WORK, find_newest, find_run
 
     trained = find_run(config.train_run or find_newest("train", step.experiment_id), "train")
@@ -190,14 +191,14 @@ def export(given: Given, onnx: Path) -> Exported:
     return Exported(digest, parity, example)
 
 
-def card_of(given: Given, made: Exported, judged: Judged) -> CardInputs:
+def card_of(given: Given, made: Exported, found: Evaluation) -> CardInputs:
     """What stands on the card."""
     from pipeline.report.fill import fill_card
 
     store = given.store
     return fill_card(
         store,
-        judged,
+        found,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         training=json.loads((given.checkpoints / "training.json").read_text(encoding="utf-8")),
         parity=made.parity,
@@ -206,7 +207,7 @@ def card_of(given: Given, made: Exported, judged: Judged) -> CardInputs:
     )
 
 
-def log_evaluation(step: StepRun, card: CardInputs, judged: Judged, parity: ParityReport) -> None:
+def log_evaluation(step: StepRun, card: CardInputs, found: Evaluation, parity: ParityReport) -> None:
     """Log metrics, the prediction table, verdict, comparison, parity report, card and figures."""
     import mlflow
 
@@ -214,13 +215,13 @@ def log_evaluation(step: StepRun, card: CardInputs, judged: Judged, parity: Pari
     from pipeline.report.card import build_card
     from pipeline.report.markdown import build_markdown
 
-    step.log_metrics(judged.metrics)
-    mlflow.log_table(judged.table, "predictions.json")  # so that MLflow's pages show it as a table
+    step.log_metrics(found.metrics)
+    mlflow.log_table(found.table, "predictions.json")  # so that MLflow's pages show it as a table
     texts = {
-        "predictions.json": table_to_json(judged.table),
-        "evaluation.json": judged.facts.to_json(),
-        "verdict.json": judged.verdict.to_json(),
-        "comparison.json": judged.comparison.to_json(),
+        "predictions.json": table_to_json(found.table),
+        "evaluation.json": found.basis.to_json(),
+        "verdict.json": found.verdict.to_json(),
+        "comparison.json": found.comparison.to_json(),
         "parity.json": parity.to_json(),
         "card/card.html": build_card(card),
         "card/card.md": build_markdown(card),

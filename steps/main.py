@@ -50,7 +50,8 @@ def main(argv: Sequence[str]) -> None:
     bin_folder = str(Path(sys.executable).parent)
     if not os.environ.get("PATH", "").startswith(bin_folder):
         os.environ["PATH"] = f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"
-    from pipeline.evaluation.champion import champion_key, find_champion
+    from pipeline.evaluation.champion import champion_key
+    from pipeline.evaluation.live import find_champion
     from pipeline.runs.tracking import WORK, start_step
 
     with start_step("main", say, name=source.name) as parent:

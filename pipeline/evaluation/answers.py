@@ -1,12 +1,12 @@
-"""What a bundle answers for the graphs of a store, asked in a process of its own as a client would."""
+"""What a bundle and the champion answer for the graphs of a store, asked in processes of their own as by a client."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from pipeline.bundle.scoring import score_file
 from pipeline.dataset.split import TEST, VALIDATION
+from pipeline.errors import PipelineError
+from pipeline.evaluation.champion import Champion
+from pipeline.evaluation.comparison import request_changes, why_incomparable
+from pipeline.evaluation.live import find_preparation
+from pipeline.evaluation.overlap import Overlap, find_overlap
 from pipeline.evaluation.predictions import build_requests, read_answers, read_spread
+from pipeline.schema import Schema
 
 if TYPE_CHECKING:
     from pipeline.store.store import Store
@@ -77,3 +83,53 @@ def ask_bundle(store: Store, folder: Path, *, partial: bool = False) -> tuple[Si
         for part in (slice(border), slice(border, None))
     )
     return validation, test
+
+
+class ChampionAnswers(NamedTuple):
+    """What the champion answers.
+
+    Attributes:
+        test: without those rows that are left out of the comparison.
+        overlap: which test rows it has learned from.
+        changes: what its clients must change for the challenger.
+        refused: test rows that it does not answer.
+    """
+
+    validation: SideAnswers
+    test: SideAnswers
+    overlap: Overlap
+    changes: tuple[str, ...]
+    refused: int
+
+
+def ask_champion(champion: Champion, store: Store) -> tuple[Champion, ChampionAnswers | None]:
+    """Ask a champion that was fetched, unless it cannot be compared on the store's test rows.
+
+    Returns:
+        The champion and its answers; or the champion with its `refusal`, and None: the rows may not be of the kind
+        that it takes, and a bundle may not run on this machine.
+    """
+    assert champion.folder
+    try:
+        schema = Schema.from_json((champion.folder / "artifacts" / "schema.json").read_text(encoding="utf-8"))
+    except PipelineError as error:
+        return _refuse(champion, f"cannot be compared with {champion}: {error}".rstrip("."))
+    reason = why_incomparable(schema, store.schema, str(champion))
+    if reason:
+        return _refuse(champion, reason)
+    try:
+        validation, test = ask_bundle(store, champion.folder, partial=True)
+    except PipelineError as error:
+        return _refuse(champion, f"cannot be compared with {champion}: it does not answer here ({error})")
+    refused = test.refused
+    if refused.all():
+        return _refuse(champion, f"cannot be compared with {champion}: it refuses every row")
+    overlap = find_overlap(store, store.indices(TEST), find_preparation(champion))
+    if overlap.left_out and overlap.seen is not None:
+        test = replace(test, values=blank(test.values, overlap.seen))
+    changes = tuple(request_changes(schema, store.schema))
+    return champion, ChampionAnswers(validation, test, overlap, changes, int(refused.sum()))
+
+
+def _refuse(champion: Champion, reason: str) -> tuple[Champion, None]:
+    return replace(champion, refusal=reason), None

@@ -1,85 +1,37 @@
-"""The model that is live: which version it is, its verified bytes, and the run that prepared what it learned from."""
+"""The model that is live, as a verdict and a comparison name it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow import MlflowClient
-from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
-
-from pipeline import digests
-from pipeline.errors import BundleError, RegistryError
-from pipeline.runs.registry import CHAMPION, fetch_model
-from pipeline.runs.tags import DIGEST, EVALUATE_RUN, NOTHING, PREPARE_RUN
-from pipeline.runs.tracking import find_run
+from pipeline.runs.tags import NOTHING
 
 
 @dataclass(frozen=True)
 class Champion:
-    """A released version; `evaluate_run` may be empty or gone."""
+    """The released version that is live, beside which a model is judged.
 
-    name: str
-    version: str
-    digest: str
-    evaluate_run: str
-
-
-def find_champion(name: str) -> Champion | None:
-    """The version of `name` that is live, or None.
-
-    Raises:
-        RegistryError: if the registry cannot be asked, or the version has no digest to be verified against.
+    Attributes:
+        version: number of the released model.
+        digest: of its bundle; empty in what is read from `evaluation.json`, as the next two are.
+        name: of the released model.
+        evaluate_run: run that evaluated it; may be empty or gone.
+        folder: where its verified bundle lies, once it is fetched.
+        refusal: why the two cannot be compared, or None.
     """
-    client = MlflowClient()
-    try:
-        version = client.get_registered_model(name).aliases.get(CHAMPION)
-        tags = client.get_model_version(name, str(version)).tags if version else {}
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        reason = " ".join(str(error).split())[:200]
-        raise RegistryError(
-            f"{name}: its champion cannot be looked up ({reason}). Ask for the right to read."
-        ) from None
-    if version is None:
-        return None
-    if not tags.get(DIGEST):
-        raise RegistryError(
-            f"{name}: its champion, version {version}, has no tag {DIGEST}: it was not released by graphline. "
-            "Point the alias at a release, or pass another name=."
-        )
-    return Champion(name, str(version), tags[DIGEST], tags.get(EVALUATE_RUN, ""))
+
+    version: str
+    digest: str = ""
+    name: str = ""
+    evaluate_run: str = ""
+    folder: Path | None = None
+    refusal: str | None = None
+
+    def __str__(self) -> str:
+        return f"champion version {self.version}"
 
 
 def champion_key(champion: Champion | None) -> str:
     """What an evaluation depends on: another champion, or the same bytes released anew, is another comparison."""
     return f"{champion.version}:{champion.digest}" if champion else NOTHING
-
-
-def fetch_champion(champion: Champion, folder: Path) -> Path:
-    """Download the champion's bundle into `folder` and verify it.
-
-    Raises:
-        RegistryError: if its bytes are gone.
-        BundleError: if they are not those that were released.
-    """
-    title = f"{champion.name}: its champion, version {champion.version}"
-    got = fetch_model(f"models:/{champion.name}/{champion.version}", folder)
-    try:
-        found = digests.verify(got)
-    except BundleError as error:
-        raise BundleError(f"{title}, is damaged: {error}") from None
-    if found != champion.digest:
-        raise BundleError(f"{title}, has digest {found[:12]}, released was {champion.digest[:12]}. Roll it back.")
-    return got
-
-
-def find_preparation(champion: Champion) -> Run | None:
-    """The finished `prepare` run of the data that the champion was trained on, or None if it cannot be found."""
-    try:
-        evaluated = find_run(champion.evaluate_run, "evaluate")
-        return find_run(evaluated.data.tags.get(PREPARE_RUN, ""), "prepare")
-    except RegistryError:
-        return None

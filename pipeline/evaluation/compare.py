@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.evaluation.champion import Champion
 from pipeline.evaluation.comparison import (
-    ChampionFacts,
     Comparison,
     Costs,
     Difference,
@@ -42,7 +42,7 @@ def build_comparison(
     schema: Schema,
     table: pd.DataFrame,
     pairs: Mapping[str, Mapping[str, Pair]],
-    champion: ChampionFacts,
+    champion: Champion,
     overlap: Overlap,
     changes: Sequence[str],
     costs: Costs,

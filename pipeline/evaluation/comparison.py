@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.bundle.cost import Cost
+from pipeline.evaluation.champion import Champion
 from pipeline.schema import Schema, Target
 
 VERSION = 1
@@ -102,27 +103,29 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class ChampionFacts:
-    version: str
-    digest: str
-
-
-@dataclass(frozen=True)
 class Comparison:
     """The content of `comparison.json`; see the top of this file."""
 
     cost: Costs
-    champion: ChampionFacts | None = None
-    refusal: str | None = None
+    champion: Champion | None = None
     notes: tuple[str, ...] = ()
     rows: RowCounts | None = None
     metrics: tuple[Difference, ...] = ()
     slices: Slices = field(default_factory=Slices)
     moved: tuple[MovedRow, ...] = ()
 
+    @property
+    def refusal(self) -> str | None:
+        """Why the two cannot be compared, or None."""
+        return self.champion.refusal if self.champion else None
+
     def to_json(self) -> str:
-        values = {"version": VERSION} | dataclasses.asdict(self)
+        values = {"version": VERSION, "cost": None, "champion": None, "refusal": self.refusal} | dataclasses.asdict(
+            self
+        )
         values["cost"] = {who: cost and cost._asdict() for who, cost in vars(self.cost).items()}
+        if self.champion:
+            values["champion"] = {"version": self.champion.version, "digest": self.champion.digest}
         return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
 
 

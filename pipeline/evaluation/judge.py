@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from pipeline.bundle.cost import BATCH, measure_costs
 from pipeline.dataset.split import TEST, VALIDATION
-from pipeline.evaluation.answers import SideAnswers, ask_bundle
+from pipeline.evaluation.answers import ChampionAnswers, SideAnswers, ask_bundle, ask_champion
 from pipeline.evaluation.calibration import calibrate
+from pipeline.evaluation.champion import Champion
 from pipeline.evaluation.compare import build_comparison
-from pipeline.evaluation.comparison import ChampionFacts, Comparison, Costs
+from pipeline.evaluation.comparison import Comparison, Costs
 from pipeline.evaluation.gate import Gate
 from pipeline.evaluation.metrics import Pair, to_trained_scale
-from pipeline.evaluation.opponent import Opponent, ask_opponent
 from pipeline.evaluation.predictions import (
     CHAMPION,
     MODEL,
-    Facts,
+    VerdictBasis,
     answers_of,
     build_requests,
     build_table,
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluation:
     """What an evaluation finds.
 
     Attributes:
-        table: the prediction table; `facts`: what a verdict rests on beside it.
+        basis: what the verdict rests on beside `table`, the prediction table.
         calibration: target -> name -> value, for people.
         forest_note: how the baselines were made, in a sentence.
     """
 
-    facts: Facts
+    basis: VerdictBasis
     table: pd.DataFrame
     metrics: dict[str, float]
     verdict: Verdict
@@ -61,13 +61,16 @@ class Judged:
 def judge_bundle(
     store: Store,
     folder: Path,
-    opponent: Opponent | None,
+    champion: Champion | None,
     gate: Gate,
     *,
     share_rows: bool,
     resamples: int,
-) -> Judged:
+) -> Evaluation:
     """Judge the bundle in `folder` on the test side of the store that its network was trained on.
+
+    Args:
+        champion: fetched already.
 
     Raises:
         ExportError: if the bundle refuses a row of the store.
@@ -75,28 +78,28 @@ def judge_bundle(
     """
     schema, test = store.schema, store.indices(TEST)
     validation, tested = ask_bundle(store, folder)
-    opponent = opponent and ask_opponent(opponent, store)
+    champion, theirs = ask_champion(champion, store) if champion else (None, None)
     baselines, how = fit_store_baselines(store, TEST)
     who = {MODEL: tested.values} | baselines
-    if opponent and opponent.answers:
-        who[CHAMPION] = opponent.answers[1].values
+    if theirs:
+        who[CHAMPION] = theirs.test.values
     table = build_table(schema, store.rows[test], store.ids(test) if share_rows else None, store.arrays.y[test], who)
-    costs = _measure(store, folder, opponent)
-    facts = Facts(
+    costs = _measure(store, folder, champion if theirs else None)
+    basis = VerdictBasis(
         schema,
         _thresholds(store, validation),
         resamples,
         costs.metrics(),
-        opponent.rival if opponent else None,
-        _thresholds(store, opponent.answers[0]) if opponent and opponent.answers else {},
+        champion,
+        _thresholds(store, theirs.validation) if theirs else {},
     )
-    metrics, pairs, verdict = judge_table(facts, table, gate)
-    return Judged(
-        facts,
+    metrics, pairs, verdict = judge_table(basis, table, gate)
+    return Evaluation(
+        basis,
         table,
         metrics,
         verdict,
-        _compare(store, table, pairs, opponent, costs, resamples),
+        _compare(store, table, pairs, champion, theirs, costs, resamples),
         {target.name: _calibrate(store, t, table, validation, tested) for t, target in enumerate(schema.targets)},
         "Forest: {trees} trees on {columns} graph-blind columns.".format(**how),
     )
@@ -109,8 +112,8 @@ def _thresholds(store: Store, answers: SideAnswers) -> dict[str, float]:
     return choose_thresholds(store.schema, store.arrays.y[store.indices(VALIDATION)][there], values)
 
 
-def _measure(store: Store, folder: Path, opponent: Opponent | None) -> Costs:
-    folders = [folder, *([opponent.folder] if opponent and opponent.answers else [])]
+def _measure(store: Store, folder: Path, champion: Champion | None) -> Costs:
+    folders = [folder, *([champion.folder] if champion and champion.folder else [])]
     return Costs(*measure_costs(folders, build_requests(store, store.indices(TEST)[:BATCH]).to_dict("list")))
 
 
@@ -118,27 +121,25 @@ def _compare(
     store: Store,
     table: pd.DataFrame,
     pairs: Mapping[str, Mapping[str, Pair]],
-    opponent: Opponent | None,
+    champion: Champion | None,
+    answers: ChampionAnswers | None,
     costs: Costs,
     resamples: int,
 ) -> Comparison:
-    if opponent is None:
-        return Comparison(costs)
-    champion = ChampionFacts(opponent.champion.version, opponent.champion.digest)
-    if opponent.answers is None or opponent.overlap is None:
-        return Comparison(costs, champion, opponent.refusal)
+    if champion is None or answers is None:
+        return Comparison(costs, champion)
     test = store.indices(TEST)
     return build_comparison(
         store.schema,
         table,
         pairs,
         champion,
-        opponent.overlap,
-        opponent.changes,
+        answers.overlap,
+        answers.changes,
         costs,
         sizes=np.diff(store.arrays.node_ptr)[test],
         smiles=store.ids(test) if store.schema.data_kind == "molecule" else None,
-        refused=opponent.refused,
+        refused=answers.refused,
         resamples=resamples,
     )
 

@@ -6,7 +6,7 @@ The prediction table holds one row a test graph, with columns
     <target>.<who>               answer in original units, or probability of the positive class
     <target>.<who>=<class>       multi-class: probability of each class
 where <who> is one of `ANSWERERS`.  The champion's answers are empty in rows that are not compared. Metrics are computed
-from this table and `Facts` alone, so that a reviewer can compute them again.
+from this table and `VerdictBasis` alone, so that a reviewer can compute them again.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from pipeline.answer import ERROR, STD, predicted_numbers
 from pipeline.dataset.split import SIDES, TEST, TRAIN
 from pipeline.errors import ExportError, PipelineError, RegistryError
+from pipeline.evaluation.champion import Champion
 from pipeline.evaluation.gate import Gate
 from pipeline.evaluation.metrics import Interval, Pair, choose_threshold, compare_target, score_target, to_trained_scale
-from pipeline.evaluation.verdict import Rival, Verdict, judge_metrics
+from pipeline.evaluation.verdict import Verdict, judge_metrics
 from pipeline.samples.graph.columns import graph_columns
 from pipeline.schema import ANSWERERS, Schema, Target
 
@@ -39,32 +40,35 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Facts:
+class VerdictBasis:
     """What a verdict rests on beside the prediction table; kept as `evaluation.json`.
 
     Attributes:
         thresholds: binary target -> probability from which the model calls it positive; `champion_thresholds` likewise.
         resamples: of the bootstrap.
         costs: `cost/model/<cost>` and `cost/champion/<cost>`.
-        rival: the champion, if there was one.
+        champion: if there was one; its version and refusal are kept, under the name `rival`.
     """
 
     schema: Schema
     thresholds: Mapping[str, float]
     resamples: int
     costs: Mapping[str, float]
-    rival: Rival | None = None
+    champion: Champion | None = None
     champion_thresholds: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        values = vars(self) | {"schema": self.schema.to_json(), "rival": self.rival and vars(self.rival)}
+        champion = self.champion and {"version": self.champion.version, "refusal": self.champion.refusal}
+        values = vars(self) | {"schema": self.schema.to_json(), "rival": champion}
+        del values["champion"]
         return json.dumps(values, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Facts:
+    def from_json(cls, text: str) -> VerdictBasis:
         values = json.loads(text)
-        rival = values["rival"] and Rival(**values["rival"])
-        return cls(**values | {"schema": Schema.from_json(values["schema"]), "rival": rival})
+        champion = values.pop("rival")
+        schema = Schema.from_json(values.pop("schema"))
+        return cls(schema, **values, champion=champion and Champion(**champion))
 
 
 def answer_columns(target: Target, who: str = "") -> list[str]:
@@ -315,7 +319,7 @@ def compared_rows(table: pd.DataFrame, target: Target) -> tuple[Array, Array, Ar
 
 
 def judge_table(
-    facts: Facts, table: pd.DataFrame, gate: Gate
+    basis: VerdictBasis, table: pd.DataFrame, gate: Gate
 ) -> tuple[dict[str, float], dict[str, dict[str, Pair]], Verdict]:
     """Compute all metrics, the comparison with the champion, and the verdict.
 
@@ -323,16 +327,16 @@ def judge_table(
         The metrics of `score_table`, with `champion/<target>/<metric>` and `difference/<target>/<metric>`, each with
         `_lo` and `_hi`, and `costs`; then what `compare_table` returns; then the verdict.
     """
-    schema = facts.schema
-    metrics = score_table(schema, table, facts.thresholds, resamples=facts.resamples) | dict(facts.costs)
-    thresholds = facts.thresholds, facts.champion_thresholds
-    pairs = compare_table(schema, table, thresholds, resamples=facts.resamples) if facts.rival else {}
+    schema = basis.schema
+    metrics = score_table(schema, table, basis.thresholds, resamples=basis.resamples) | dict(basis.costs)
+    thresholds = basis.thresholds, basis.champion_thresholds
+    pairs = compare_table(schema, table, thresholds, resamples=basis.resamples) if basis.champion else {}
     for target in schema.targets:
         for who in ("champion", "difference"):
             scores = {name: getattr(pair, who) for name, pair in pairs.get(target.name, {}).items()}
             metrics |= _flat(f"{who}/{target.key}", scores)
     kinds = {target.key: target.kind for target in schema.targets}
-    return metrics, pairs, judge_metrics(metrics, gate, kinds, facts.rival)
+    return metrics, pairs, judge_metrics(metrics, gate, kinds, basis.champion)
 
 
 def worst_rows(schema: Schema, table: pd.DataFrame, target: Target, count: int = 8) -> pd.DataFrame:
@@ -379,8 +383,8 @@ def judge_logged(folder: Path, gate: Gate) -> Verdict:
         RegistryError: if one of them is missing or cannot be read.
     """
     try:
-        facts = Facts.from_json((folder / "evaluation.json").read_text(encoding="utf-8"))
-        return judge_table(facts, read_table(folder / "predictions.json"), gate)[2]
+        basis = VerdictBasis.from_json((folder / "evaluation.json").read_text(encoding="utf-8"))
+        return judge_table(basis, read_table(folder / "predictions.json"), gate)[2]
     except (OSError, ValueError, KeyError, TypeError, PipelineError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise RegistryError(f"the logged predictions cannot be read ({reason})") from None

@@ -8,24 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 
+from pipeline.evaluation.champion import Champion
 from pipeline.evaluation.gate import COSTS, Gate, Rule
 from pipeline.evaluation.metrics import METRICS, Metric, best_baseline, leading_metrics
-
-
-@dataclass(frozen=True)
-class Rival:
-    """The present champion, as far as a verdict needs it.
-
-    Attributes:
-        version: of the released model.
-        refusal: why the two cannot be compared, or None.
-    """
-
-    version: str
-    refusal: str | None = None
-
-    def __str__(self) -> str:
-        return f"champion version {self.version}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +64,7 @@ def judge_metrics(
     metrics: Mapping[str, float],
     gate: Gate,
     kinds: Mapping[str, str] | None = None,
-    rival: Rival | None = None,
+    champion: Champion | None = None,
 ) -> Verdict:
     """Hold metrics against a gate.
 
@@ -95,34 +80,38 @@ def judge_metrics(
     """
     kinds = _kinds(metrics) if kinds is None else kinds
     checks: list[Check] = []
-    if rival and rival.refusal:
-        checks.append(Check("champion", None, None, False, rival.refusal))
+    if champion and champion.refusal:
+        checks.append(Check("champion", None, None, False, champion.refusal))
     rules = [(target, *rule) for target, kind in kinds.items() for rule in gate.rules_of(target, kind)]
     asked = sum(rule.get("champion") == "interval" for _, _, rule in rules)
     for target, kind in kinds.items():
         mine = [(metric, rule) for name, metric, rule in rules if name == target]
-        own = [check for metric, rule in mine for check in _check(metrics, target, metric, rule, rival, asked)]
+        own = [check for metric, rule in mine for check in _check(metrics, target, metric, rule, champion, asked)]
         nothing = f"{target}: no rule of the gate is for this {kind} target, and what is not checked does not pass"
         checks.extend(own or [Check(f"test/{target}", None, None, False, nothing)])
     for name, rule in gate.cost_rules.items():
-        checks.extend(_check_cost(metrics, name, rule, rival))
+        checks.extend(_check_cost(metrics, name, rule, champion))
     if not kinds:
         checks.append(Check("test", None, None, False, "there are no test metrics"))
     passed = all(check.passed for check in checks)
     wins = [win for target, kind in kinds.items() if (win := _baseline_win(metrics, target, kind))]
-    return Verdict(passed, _headline(metrics, kinds, rival, checks, wins), tuple(checks), tuple(wins))
+    return Verdict(passed, _headline(metrics, kinds, champion, checks, wins), tuple(checks), tuple(wins))
 
 
 def _headline(
-    metrics: Mapping[str, float], kinds: Mapping[str, str], rival: Rival | None, checks: list[Check], wins: list[str]
+    metrics: Mapping[str, float],
+    kinds: Mapping[str, str],
+    champion: Champion | None,
+    checks: list[Check],
+    wins: list[str],
 ) -> str:
-    if rival and rival.refusal:
-        return f"Failed: {rival.refusal}."
+    if champion and champion.refusal:
+        return f"Failed: {champion.refusal}."
     failed = [check.reason for check in checks if not check.passed]
     if failed:
         outcome = f"Failed {len(failed)} of {len(checks)} checks: {failed[0]}" + ("; …" if failed[1:] else ".")
     else:
-        outcome = f"Passed all {len(checks)} checks." if wins else f"Passed: {_summary(metrics, kinds, rival)}"
+        outcome = f"Passed all {len(checks)} checks." if wins else f"Passed: {_summary(metrics, kinds, champion)}"
     if len(wins) > 1:
         return f"Baselines are better than the network on {len(wins)} of {len(kinds)} targets. {wins[0]} {outcome}"
     return " ".join([*wins, outcome])
@@ -136,7 +125,7 @@ def _kinds(metrics: Mapping[str, float]) -> dict[str, str]:
 
 
 def _check(
-    metrics: Mapping[str, float], target: str, metric: str, rule: Rule, rival: Rival | None, asked: int
+    metrics: Mapping[str, float], target: str, metric: str, rule: Rule, champion: Champion | None, asked: int
 ) -> Iterator[Check]:
     name = f"test/{target}/{metric}"
     value = _number(metrics, name)
@@ -158,11 +147,11 @@ def _check(
         than = f"the {kind} baseline's {other:.3g}" + (f" by a margin of {by:g}" if by else "")
         yield _compare(name, title, value, other - by if lower else other + by, lower=lower, than=than)
     if "champion" in rule:
-        yield from _check_champion(metrics, target, metric, rule["champion"], rival, asked)
+        yield from _check_champion(metrics, target, metric, rule["champion"], champion, asked)
 
 
 def _check_champion(
-    metrics: Mapping[str, float], target: str, metric: str, allowed: float | str, rival: Rival | None, asked: int
+    metrics: Mapping[str, float], target: str, metric: str, allowed: float | str, champion: Champion | None, asked: int
 ) -> Iterator[Check]:
     """Not worse than the champion by more than a margin, in the metric's own unit.
 
@@ -170,13 +159,13 @@ def _check_champion(
     times, one or the other would exceed it by chance; it grows so that all together do not (Bonferroni).
     """
     name, title = f"difference/{target}/{metric}", f"{_title(metric)} on {target}"
-    if rival is None:
+    if champion is None:
         yield Check(name, None, None, True, f"{title}: there is no champion yet to be held against")
-    if rival is None or rival.refusal:
+    if champion is None or champion.refusal:
         return
     value, lo, hi = (_number(metrics, name + end) for end in ("", "_lo", "_hi"))
     if value is None or lo is None or hi is None:
-        yield Check(name, None, None, False, f"{title} has no value of {rival} to be held against")
+        yield Check(name, None, None, False, f"{title} has no value of {champion} to be held against")
         return
     if allowed == "interval":
         quantile = NormalDist().inv_cdf
@@ -185,27 +174,27 @@ def _check_champion(
     else:
         margin, origin = float(allowed), ""
     sign = _metric(metric).sign
-    reason = f"{title} is {_beside(metric, value, rival)}; {margin:.3g} worse is allowed{origin}"
+    reason = f"{title} is {_beside(metric, value, champion)}; {margin:.3g} worse is allowed{origin}"
     yield Check(name, value, sign * margin, sign * value <= margin, reason)
 
 
-def _check_cost(metrics: Mapping[str, float], cost: str, rule: Rule, rival: Rival | None) -> Iterator[Check]:
+def _check_cost(metrics: Mapping[str, float], cost: str, rule: Rule, champion: Champion | None) -> Iterator[Check]:
     name, title = f"cost/model/{cost}", COSTS[cost]
     value, theirs = _number(metrics, name), _number(metrics, f"cost/champion/{cost}")
     if "max" in rule and value is not None:
         yield _compare(name, title, value, float(rule["max"]), lower=True, than="the most allowed")
     elif "max" in rule:
         yield Check(name, None, None, False, f"{title}: not measured")
-    if "times_champion" not in rule or (rival and rival.refusal):
+    if "times_champion" not in rule or (champion and champion.refusal):
         return
     times = float(rule["times_champion"])
-    if rival is None:
+    if champion is None:
         yield Check(name, value, None, True, f"{title}: there is no champion yet to be held against")
     elif value is None or theirs is None:
-        yield Check(name, value, None, False, f"{title}: not measured beside {rival}")
+        yield Check(name, value, None, False, f"{title}: not measured beside {champion}")
     else:
         passed = value <= times * theirs
-        reason = f"{title}: {value:.3g} against {theirs:.3g} of {rival}; {times:g} times as much is allowed"
+        reason = f"{title}: {value:.3g} against {theirs:.3g} of {champion}; {times:g} times as much is allowed"
         yield Check(name, value, times * theirs, passed, reason)
 
 
@@ -231,7 +220,7 @@ def _baseline_win(metrics: Mapping[str, float], target: str, kind: str) -> str |
     return None
 
 
-def _summary(metrics: Mapping[str, float], kinds: Mapping[str, str], rival: Rival | None) -> str:
+def _summary(metrics: Mapping[str, float], kinds: Mapping[str, str], champion: Champion | None) -> str:
     """The first target's headline metric with its interval, beside its best baseline and the champion."""
     target, kind = next(iter(kinds.items()))
     more = f" ({len(kinds) - 1} more targets)" if len(kinds) > 1 else ""
@@ -245,7 +234,7 @@ def _summary(metrics: Mapping[str, float], kinds: Mapping[str, str], rival: Riva
         beside = f", the {best[0]} baseline {best[1]:.3g}" if best else ""
         difference = _number(metrics, f"difference/{target}/{metric.name}")
         if difference is not None:
-            beside += f"; {_beside(metric.name, difference, rival)}"
+            beside += f"; {_beside(metric.name, difference, champion)}"
         return f"{metric.title} {value:.3g}{interval} on {target}{beside}{more}."
     return f"all checks{more}."
 
@@ -264,11 +253,11 @@ def _number(metrics: Mapping[str, float], name: str) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def _beside(metric: str, difference: float, rival: Rival | None) -> str:
+def _beside(metric: str, difference: float, champion: Champion | None) -> str:
     if difference == 0:
-        return f"equal to {rival}"
+        return f"equal to {champion}"
     word = "worse" if (difference > 0) == _metric(metric).lower_is_better else "better"
-    return f"{abs(difference):.3g} {word} than {rival}"
+    return f"{abs(difference):.3g} {word} than {champion}"
 
 
 def _metric(name: str) -> Metric:

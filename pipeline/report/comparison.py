@@ -23,11 +23,10 @@ def comparison_blocks(comparison: Comparison, drawings: Mapping[int, str | None]
     champion = comparison.champion
     if champion is None:
         return [paragraph("There was no champion when this model was judged: it is the first.")]
-    title = f"champion version {champion.version}"
-    known = paragraph(f"The {title} has digest {champion.digest}.", "soft")
+    known = paragraph(f"The {champion} has digest {champion.digest}.", "soft")
     if comparison.refusal:
         return [paragraph(f"The model {comparison.refusal}."), known]
-    blocks = [bullets(comparison.notes), _metrics(comparison.metrics, title), *_slices(comparison.slices)]
+    blocks = [bullets(comparison.notes), _metrics(comparison.metrics, str(champion)), *_slices(comparison.slices)]
     if comparison.moved:
         blocks += [heading("Answers that moved most"), _moved(comparison, drawings, ids)]
     return [*blocks, known]

@@ -23,7 +23,7 @@ from pipeline.report.figures import (
 from pipeline.schema import Schema, Target
 
 if TYPE_CHECKING:
-    from pipeline.evaluation.judge import Judged
+    from pipeline.evaluation.judge import Evaluation
     from pipeline.store.store import Store
 
 
@@ -90,7 +90,7 @@ def source_facts(report: Mapping[str, Any]) -> dict[str, object]:
 
 def fill_card(
     store: Store,
-    judged: Judged,
+    evaluation: Evaluation,
     *,
     created: str,
     training: Mapping[str, Any],
@@ -101,11 +101,11 @@ def fill_card(
     """Gather what stands on the card of one model.
 
     Args:
-        judged: where its prediction table has no column `id`, no structure is named or drawn.
+        evaluation: where its prediction table has no column `id`, no structure is named or drawn.
         training: what `training.json` holds.
         parity: a `ParityReport`.
     """
-    table, thresholds = judged.table, judged.facts.thresholds
+    table, thresholds = evaluation.table, evaluation.basis.thresholds
     schema, report = store.schema, store.manifest["source"]
     members = training["members"]
     settings = {key: value for key, value in training["config"].items() if value not in (None, {}, "")}
@@ -119,8 +119,8 @@ def fill_card(
         name=schema.name,
         created=created,
         schema=schema,
-        verdict=judged.verdict,
-        metrics=judged.metrics,
+        verdict=evaluation.verdict,
+        metrics=evaluation.metrics,
         scope=_scope(store),
         thresholds=thresholds,
         data=source_facts(report),
@@ -146,10 +146,10 @@ def fill_card(
             )
         },
         worst={target.name: worst_cases(schema, table, target) for target in schema.targets},
-        forest_note=judged.forest_note,
-        calibration=judged.calibration,
-        comparison=judged.comparison,
-        drawings=_drawings(schema, judged.comparison),
+        forest_note=evaluation.forest_note,
+        calibration=evaluation.calibration,
+        comparison=evaluation.comparison,
+        drawings=_drawings(schema, evaluation.comparison),
     )
 
 

@@ -11,12 +11,19 @@ import pytest
 
 from pipeline.bundle.cost import Cost
 from pipeline.evaluation.answers import blank
+from pipeline.evaluation.champion import Champion
 from pipeline.evaluation.compare import build_comparison, moved_rows
-from pipeline.evaluation.comparison import ChampionFacts, Comparison, Costs, request_changes, why_incomparable
+from pipeline.evaluation.comparison import Comparison, Costs, request_changes, why_incomparable
 from pipeline.evaluation.gate import Gate
 from pipeline.evaluation.overlap import MIN_ROWS, Overlap, seen_rows, settle
-from pipeline.evaluation.predictions import Facts, build_table, compare_table, judge_logged, judge_table, table_to_json
-from pipeline.evaluation.verdict import Rival
+from pipeline.evaluation.predictions import (
+    VerdictBasis,
+    build_table,
+    compare_table,
+    judge_logged,
+    judge_table,
+    table_to_json,
+)
 from pipeline.schema import Column, Target
 from tests.support.schemas import GRAPHS, MOLECULES, toy_schema, without_features
 
@@ -154,7 +161,7 @@ def comparison_of(table, targets=(NUMBER, BINARY, COLOURS), overlap=FAIR):
         schema,
         table,
         pairs,
-        ChampionFacts("3", "c" * 64),
+        Champion("3", "c" * 64),
         overlap,
         (),
         COSTS,
@@ -228,13 +235,13 @@ def test_the_file_has_its_documented_shape():
 def test_the_verdict_on_the_difference_is_judged_again_from_the_files(tmp_path, margin, passed):
     champion = answers(seed=0)
     table = table_of(champion | {"logS": champion["logS"] + 1.0}, champion, (NUMBER,))
-    facts = Facts(toy_schema(NUMBER), {}, 200, COSTS.metrics(), Rival("3"))
+    basis = VerdictBasis(toy_schema(NUMBER), {}, 200, COSTS.metrics(), Champion("3"))
     gate = {"regression": {"rmse": {"champion": margin}}, "cost": {"ms_per_row": {"times_champion": 2.5}}}
-    metrics, _, verdict = judge_table(facts, table, Gate(gate))
+    metrics, _, verdict = judge_table(basis, table, Gate(gate))
     assert verdict.passed is passed
     assert metrics["difference/logS/rmse_lo"] > 0.5
     (tmp_path / "predictions.json").write_text(table_to_json(table), encoding="utf-8")
-    (tmp_path / "evaluation.json").write_text(facts.to_json(), encoding="utf-8")
+    (tmp_path / "evaluation.json").write_text(basis.to_json(), encoding="utf-8")
     assert judge_logged(tmp_path, Gate(gate)) == verdict
     assert not judge_logged(tmp_path, Gate(gate | {"cost": {"ms_per_row": {"times_champion": 1.5}}})).passed
 
@@ -242,10 +249,10 @@ def test_the_verdict_on_the_difference_is_judged_again_from_the_files(tmp_path, 
 def test_ends_of_intervals_are_judged_again_with_as_many_resamples(tmp_path):
     same = answers(seed=0)
     table = table_of(same, same, (NUMBER,)).drop(columns="logS.champion")
-    facts = Facts(toy_schema(NUMBER), {}, 200, {})
-    metrics, _, _ = judge_table(facts, table, Gate({}))
+    basis = VerdictBasis(toy_schema(NUMBER), {}, 200, {})
+    metrics, _, _ = judge_table(basis, table, Gate({}))
     (tmp_path / "predictions.json").write_text(table_to_json(table), encoding="utf-8")
-    (tmp_path / "evaluation.json").write_text(facts.to_json(), encoding="utf-8")
+    (tmp_path / "evaluation.json").write_text(basis.to_json(), encoding="utf-8")
     edge = metrics["test/logS/rmse_hi"]
     assert judge_logged(tmp_path, Gate({"regression": {"rmse_hi": {"max": edge}}})).passed
     assert not judge_logged(tmp_path, Gate({"regression": {"rmse_hi": {"max": edge - 1e-9}}})).passed

@@ -18,10 +18,10 @@ from pipeline.dataset.split import TEST
 from pipeline.digests import verify, write_digests
 from pipeline.errors import BundleError, RegistryError
 from pipeline.evaluation import judge as judging
-from pipeline.evaluation.champion import champion_key, fetch_champion, find_champion
+from pipeline.evaluation.champion import champion_key
 from pipeline.evaluation.gate import Gate
 from pipeline.evaluation.judge import judge_bundle
-from pipeline.evaluation.opponent import meet_champion
+from pipeline.evaluation.live import fetch_champion, find_champion
 from pipeline.evaluation.predictions import judge_logged, table_to_json
 from pipeline.report.card import build_card
 from pipeline.runs.registry import CHAMPION
@@ -119,9 +119,9 @@ def worse(tmp_path_factory):
 
 def judged(store, folder, name, temporary, *, share_rows=True):
     champion = find_champion(name)
-    opponent = meet_champion(champion, store, temporary / "champion") if champion else None
+    champion = fetch_champion(champion, temporary / "champion") if champion else None
     gate = Gate.read(ROOT / "gate.yaml")
-    return judge_bundle(store, folder, opponent, gate, share_rows=share_rows, resamples=200)
+    return judge_bundle(store, folder, champion, gate, share_rows=share_rows, resamples=200)
 
 
 def test_the_first_model_has_nobody_beside_it(store, good, tmp_path):
@@ -162,7 +162,7 @@ def test_a_worse_model_fails_and_the_page_tells_where(store, good, worse, tmp_pa
     assert [one.moved for one in comparison.moved] == sorted((one.moved for one in comparison.moved), reverse=True)
     assert comparison.cost.champion.ms_per_row > 0
     (tmp_path / "predictions.json").write_text(table_to_json(found.table), encoding="utf-8")
-    (tmp_path / "evaluation.json").write_text(found.facts.to_json(), encoding="utf-8")
+    (tmp_path / "evaluation.json").write_text(found.basis.to_json(), encoding="utf-8")
     assert judge_logged(tmp_path, Gate.read(ROOT / "gate.yaml")) == found.verdict
 
     # Released all the same, it is another champion: the same bundle is then compared with itself.
@@ -219,7 +219,7 @@ def test_changed_bytes_of_a_champion_stop_the_evaluation(store, good, tmp_path):
     place = release("tampered", good, store)
     (place / "model.py").write_text("raise SystemExit(7)")
     with pytest.raises(BundleError, match=r"tampered: its champion, version 1, is damaged: .*model\.py"):
-        meet_champion(find_champion("tampered"), store, tmp_path / "champion")
+        fetch_champion(find_champion("tampered"), tmp_path / "champion")
     write_digests(place)  # signed anew by whoever may write
     with pytest.raises(BundleError, match="tampered: its champion, version 1, has digest"):
         fetch_champion(find_champion("tampered"), tmp_path / "again")

@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError, ExportError, RegistryError
 from pipeline.evaluation.gate import Gate
 from pipeline.evaluation.metrics import score_target
 from pipeline.evaluation.predictions import (
-    Facts,
+    VerdictBasis,
     answerers,
     answers_of,
     build_table,
@@ -267,7 +267,7 @@ def logged(tmp_path):
         "mean": {"log S/µ": np.full(3, 9.0)},
     }
     through_a_file(build_table(schema, np.arange(3), None, y, answered), tmp_path)
-    (tmp_path / "evaluation.json").write_text(Facts(schema, {}, 50, {}).to_json(), encoding="utf-8")
+    (tmp_path / "evaluation.json").write_text(VerdictBasis(schema, {}, 50, {}).to_json(), encoding="utf-8")
     return tmp_path
 
 

@@ -5,8 +5,9 @@ import math
 
 import pytest
 
+from pipeline.evaluation.champion import Champion
 from pipeline.evaluation.gate import Gate
-from pipeline.evaluation.verdict import Rival, Verdict, judge_metrics
+from pipeline.evaluation.verdict import Verdict, judge_metrics
 from tests.conftest import ROOT
 
 METRICS = {
@@ -20,8 +21,8 @@ METRICS = {
 KINDS = {"logS": "regression"}
 
 
-def judge(metrics, rules, kinds=None, rival=None):
-    return judge_metrics(metrics, Gate(rules), kinds, rival)
+def judge(metrics, rules, kinds=None, champion=None):
+    return judge_metrics(metrics, Gate(rules), kinds, champion)
 
 
 def regression(**rules):
@@ -147,14 +148,14 @@ def test_the_gate_of_this_project_asks_to_beat_the_mean_and_not_to_be_worse_than
     gate = Gate.read(ROOT / "gate.yaml")
     assert judge_metrics(METRICS, gate, KINDS).passed
     worse = BESIDE | {"cost/model/ms_per_row": 1.0, "cost/champion/ms_per_row": 1.0, "difference/logS/rmse": 0.041}
-    verdict = judge_metrics(worse, gate, KINDS, RIVAL)
+    verdict = judge_metrics(worse, gate, KINDS, CHAMPION)
     assert [check.name for check in verdict.checks if not check.passed] == ["difference/logS/rmse"]
     assert not judge_metrics(METRICS | {"test/logS/r2": -0.1}, gate, KINDS).passed
 
 
 # --- against the champion -----------------------------------------------------------------------------------------
 
-RIVAL = Rival("3")
+CHAMPION = Champion("3")
 BESIDE = METRICS | {
     "champion/logS/rmse": 0.55,
     "difference/logS/rmse": 0.03,
@@ -182,12 +183,12 @@ BESIDE = METRICS | {
     ],
 )
 def test_not_worse_than_the_champion(rules, passed):
-    assert judge(BESIDE, regression(**rules), KINDS, RIVAL).passed is passed
+    assert judge(BESIDE, regression(**rules), KINDS, CHAMPION).passed is passed
 
 
 def test_a_loss_beyond_the_interval_fails_with_both_numbers():
     metrics = BESIDE | {"difference/logS/rmse": 0.05}
-    verdict = judge(metrics, regression(rmse={"champion": "interval"}), KINDS, RIVAL)
+    verdict = judge(metrics, regression(rmse={"champion": "interval"}), KINDS, CHAMPION)
     reason = (
         "RMSE on logS is 0.05 worse than champion version 3; 0.04 worse is allowed, "
         "half the width of the paired interval"
@@ -199,15 +200,15 @@ def test_a_loss_beyond_the_interval_fails_with_both_numbers():
 
 def test_equal_models_pass_the_narrowest_margin_and_the_headline_says_so():
     metrics = BESIDE | {f"difference/logS/rmse{end}": 0.0 for end in ("", "_lo", "_hi")}
-    verdict = judge(metrics, regression(rmse={"champion": "interval"}), KINDS, RIVAL)
+    verdict = judge(metrics, regression(rmse={"champion": "interval"}), KINDS, CHAMPION)
     assert verdict.passed
     assert verdict.headline.endswith("the forest baseline 0.7; equal to champion version 3.")
 
 
 def test_the_headline_tells_better_from_worse():
     gate = regression(rmse={"champion": 1})
-    assert "; 0.03 worse than champion version 3." in judge(BESIDE, gate, KINDS, RIVAL).headline
-    better = judge(BESIDE | {"difference/logS/rmse": -0.012}, gate, KINDS, RIVAL)
+    assert "; 0.03 worse than champion version 3." in judge(BESIDE, gate, KINDS, CHAMPION).headline
+    better = judge(BESIDE | {"difference/logS/rmse": -0.012}, gate, KINDS, CHAMPION)
     assert "; 0.012 better than champion version 3." in better.headline
 
 
@@ -219,12 +220,12 @@ def test_asked_for_many_targets_chance_does_not_fail_one():
         metrics |= {f"difference/{name}/rmse_lo": -0.1, f"difference/{name}/rmse_hi": 0.1}
     metrics["difference/t0/rmse"] = 0.12
     gate = regression(rmse={"champion": "interval"})
-    verdict = judge(metrics, gate, kinds, RIVAL)
+    verdict = judge(metrics, gate, kinds, CHAMPION)
     assert verdict.passed
     # two-sided 5 % shared by ten: the normal quantile of 99.75 % over that of 97.5 %
     assert verdict.checks[0].threshold == pytest.approx(0.1 * 2.807 / 1.960, rel=1e-3)
     alone = {name: value for name, value in metrics.items() if "/t0/" in name}
-    assert not judge(alone, gate, {"t0": "regression"}, RIVAL).passed
+    assert not judge(alone, gate, {"t0": "regression"}, CHAMPION).passed
 
 
 def test_without_a_champion_its_rules_pass():
@@ -236,12 +237,12 @@ def test_without_a_champion_its_rules_pass():
 
 
 def test_what_cannot_be_compared_fails_with_that_as_headline():
-    rival = Rival("3", "logS: cannot be compared with champion version 3: it answers in mol/L")
+    champion = Champion("3", refusal="logS: cannot be compared with champion version 3: it answers in mol/L")
     gate = regression(rmse={"max": 9}) | {"cost": {"ms_per_row": {"times_champion": 1}}}
-    verdict = judge(METRICS, gate, KINDS, rival)
+    verdict = judge(METRICS, gate, KINDS, champion)
     assert not verdict.passed
     assert verdict.headline.startswith("Failed: logS: cannot be compared with champion version 3")
-    assert not judge(METRICS, regression(rmse={"champion": 1}), KINDS, rival).passed
+    assert not judge(METRICS, regression(rmse={"champion": 1}), KINDS, champion).passed
 
 
 @pytest.mark.parametrize(
@@ -255,7 +256,7 @@ def test_what_cannot_be_compared_fails_with_that_as_headline():
 )
 def test_a_budget_of_time(rule, passed):
     gate = regression(rmse={"max": 9}) | {"cost": {"ms_per_request": rule}}
-    verdict = judge(BESIDE, gate, KINDS, RIVAL)
+    verdict = judge(BESIDE, gate, KINDS, CHAMPION)
     assert verdict.passed is passed
     if not passed and "max" not in rule:
         reason = (
@@ -267,7 +268,7 @@ def test_a_budget_of_time(rule, passed):
 @pytest.mark.parametrize("rule", [{"max": 1}, {"times_champion": 1}])
 def test_a_cost_that_was_not_measured_fails(rule):
     gate = regression(rmse={"max": 9}) | {"cost": {"peak_memory_mb": rule}}
-    assert "not measured" in judge(BESIDE, gate, KINDS, RIVAL).reasons[0]
+    assert "not measured" in judge(BESIDE, gate, KINDS, CHAMPION).reasons[0]
 
 
 def test_json_has_no_nan():

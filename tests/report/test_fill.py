@@ -14,8 +14,8 @@ from pipeline.dataset.source import find_source
 from pipeline.dataset.split import TEST
 from pipeline.evaluation.comparison import Comparison, Costs
 from pipeline.evaluation.gate import Gate
-from pipeline.evaluation.judge import Judged
-from pipeline.evaluation.predictions import MODEL, Facts, build_table, from_trained_scale, judge_table
+from pipeline.evaluation.judge import Evaluation
+from pipeline.evaluation.predictions import MODEL, VerdictBasis, build_table, from_trained_scale, judge_table
 from pipeline.report import fill as pages
 from pipeline.report.card import build_card
 from pipeline.report.fill import count_rows, data_page, fill_card, source_facts, split_facts
@@ -83,15 +83,17 @@ def card_of(store, *, share_rows):
     model = {"dose": number, "name": np.tile([0.5, 0.3, 0.2], (len(test), 1))}
     who = {MODEL: model, "mean": {"dose": number * 2}}
     table = build_table(schema, store.rows[test], store.ids(test) if share_rows else None, y, who)
-    facts = Facts(schema, {}, 5, {})
-    metrics, _, verdict = judge_table(facts, table, Gate({"regression": {"rmse": {"max": 9}}}))
+    basis = VerdictBasis(schema, {}, 5, {})
+    metrics, _, verdict = judge_table(basis, table, Gate({"regression": {"rmse": {"max": 9}}}))
     comparison = Comparison(Costs(Cost(2.0, 0.2, 150.0)))
-    judged = Judged(facts, table, metrics, verdict, comparison, {"dose": {"bias": "+0.1"}}, "Forest: none here.")
+    evaluation = Evaluation(
+        basis, table, metrics, verdict, comparison, {"dose": {"bias": "+0.1"}}, "Forest: none here."
+    )
     rows = [ParityRow("one graph", 1, 5, 8, 1, run, "prediction", 2e-7) for run in (0, 1)]
     member = {"num_parameters": 1234, "best_epoch": 3, "train_time_s": 1.5, "curve": CURVE}
     return fill_card(
         store,
-        judged,
+        evaluation,
         created="2026-01-01 00:00 UTC",
         training={"config": TrainConfig(hidden_dim=77).to_dict(), "members": [member]},
         parity=ParityReport(tuple(rows)),
@@ -137,11 +139,11 @@ def test_facts_name_the_file_and_the_split(store):
         "sha256": "d" * 64,
         "licence": "not stated (data of the user)",
     }
-    facts = split_facts(report)
-    assert (facts["method"], facts["seed"]) == ("random", 0)
-    assert facts["train"] + facts["validation"] + facts["test"] == 39
-    assert facts["graphs on two sides"] == 0
-    assert any(name.startswith("noise floor of dose") for name in facts)
+    basis = split_facts(report)
+    assert (basis["method"], basis["seed"]) == ("random", 0)
+    assert basis["train"] + basis["validation"] + basis["test"] == 39
+    assert basis["graphs on two sides"] == 0
+    assert any(name.startswith("noise floor of dose") for name in basis)
 
 
 def test_data_page_has_a_figure_of_each_target_and_no_row(page):

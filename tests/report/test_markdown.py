@@ -8,8 +8,8 @@ from itertools import count
 import pytest
 
 from pipeline.bundle.cost import Cost
+from pipeline.evaluation.champion import Champion
 from pipeline.evaluation.comparison import (
-    ChampionFacts,
     Comparison,
     Costs,
     Difference,
@@ -27,7 +27,7 @@ from tests.support.cards import HOSTILE, SVG, Page, card_of
 DIFFERENCE = Difference("logS", "rmse", 257, True, (0.58, 0.5, 0.65), (0.55, 0.5, 0.6), (0.03, -0.01, 0.07))
 COMPARISON = Comparison(
     Costs(Cost(4.0, 0.5, 200.0), Cost(2.0, 0.5, 100.0)),
-    ChampionFacts("3", "c" * 64),
+    Champion("3", "c" * 64),
     notes=("The champion learned from the same split.", HOSTILE),
     rows=RowCounts(257, 257, 0),
     metrics=(DIFFERENCE,),
@@ -108,7 +108,7 @@ def test_alone_and_refused():
     first = Comparison(Costs(Cost(4.0, 0.5, 200.0)))
     assert "it is the first" in "".join(comparison_blocks(first, {}, count(1)))
     assert "Times" not in "".join(cost_blocks(first.cost))
-    refused = dataclasses.replace(first, champion=ChampionFacts("3", "c" * 64), refusal="cannot be compared: units")
+    refused = dataclasses.replace(first, champion=Champion("3", "c" * 64, refusal="cannot be compared: units"))
     text = "".join(comparison_blocks(refused, {}, count(1)))
     assert "The model cannot be compared: units." in text
     assert "<table" not in text
