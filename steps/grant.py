@@ -51,7 +51,7 @@ def words(text: str | None) -> list[str]:
 
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(GrantConfig, argv, prog="grant")
-    from pipeline.review.grants import check_sides, connect, settle
+    from pipeline.review.grants import apply_plan, check_sides, connect
     from pipeline.runs.server import check_server
 
     check_server()
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
         logins.ask("POST", "/api/2.0/mlflow/users/create", username=user, password=password)
         say(f"grant: user {user} is made; {config.passwords} holds the password")
     for name, users in sides.items():
-        lines = [f"grant: {line}" for line in settle(logins, name, words(config.experiments), users)]
+        lines = [f"grant: {line}" for line in apply_plan(logins, name, words(config.experiments), users)]
         say("\n".join(lines or [f"grant: {name}: nothing to change"]))
 
 

@@ -59,7 +59,7 @@ def find_overlap(store: Store, test: NDArray[np.int64], prepared: Run | None) ->
     learned = theirs[theirs["split"] != "test"]
     same_data = prepared.data.tags.get(DATA_DIGEST) == store.manifest["source"]["digest"]
     seen = seen_rows(store.schema.data_kind, learned, store.rows[test], store.ids(test), same_data=same_data)
-    return _unknown("graphs of other data have no names to go by") if seen is None else settle(seen)
+    return _unknown("graphs of other data have no names to go by") if seen is None else leave_out(seen)
 
 
 def seen_rows(
@@ -83,7 +83,7 @@ def seen_rows(
     return np.isin(row, learned["row"]) if same_data else None
 
 
-def settle(seen: NDArray[np.bool_]) -> Overlap:
+def leave_out(seen: NDArray[np.bool_]) -> Overlap:
     """Leave seen rows out where enough others remain, else keep all and say so."""
     count, total = int(seen.sum()), len(seen)
     start = f"The champion learned from another split or other data, which held {count} of the {total} test rows"

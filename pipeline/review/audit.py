@@ -104,11 +104,11 @@ def _sense(history: History) -> Iterator[str]:
             yield f"{where}: it is older than the one before it"
         time = record.time
         if record.action in (APPROVE, REJECT):
-            yield from _judgement(record, decided)
+            yield from _review(record, decided)
             decided[record.candidate] = record.sequence
 
 
-def _judgement(record: Record, decided: dict[int, int]) -> Iterator[str]:
+def _review(record: Record, decided: dict[int, int]) -> Iterator[str]:
     where = f"record {record.sequence}"
     if record.candidate in decided:
         yield f"{where}: candidate {record.candidate} was decided before, in record {decided[record.candidate]}"

@@ -91,6 +91,11 @@ def identified(case: Case) -> str:
     return "unauthenticated, self-reviewed" if alone else f"unauthenticated, {case.reviewer.how}"
 
 
+def name_release(number: int) -> str:
+    """`release 3`, or `nothing` for 0."""
+    return f"release {number}" if number else "nothing"
+
+
 def clean(text: str) -> str:
     """One line of printable text, as a record keeps it."""
     return "".join(sign for sign in " ".join(text.split()) if sign.isprintable())
@@ -107,7 +112,7 @@ def _refusals(case: Case) -> Iterator[str]:
             f"{case.digest_expected[:12]}. Do not use it; run `mlflow run .` again for a new candidate."
         )
     if case.action == APPROVE:
-        yield from _judged(case)
+        yield from _passed(case)
     if case.action != REJECT:
         yield from _champion(case)
 
@@ -131,7 +136,7 @@ def _reviewed(case: Case) -> Iterator[str]:
         yield f"{case.subject}: {case.author} is its author and cannot review it. Ask another reviewer."
 
 
-def _judged(case: Case) -> Iterator[str]:
+def _passed(case: Case) -> Iterator[str]:
     if case.verdict or clean(case.override):
         return
     if case.verdict is None:
@@ -146,13 +151,14 @@ def _champion(case: Case) -> Iterator[str]:
     present, compared = case.champion_present, case.champion_compared
     if compared is not None and compared != present:
         yield (
-            f"{case.subject}: it was compared with {_live(compared)}, but {_live(present)} is live now. "
+            f"{case.subject}: it was compared with {name_release(compared)}, but {name_release(present)} is live now. "
             f"Compare again, then pass champion={present}."
         )
     if present != case.champion_logged and (case.action == APPROVE or (case.action == ROLLBACK and not case.named)):
         yield (
-            f"{case.subject}: {_live(present)} is live, but {_live(case.champion_logged)} by the log. Somebody moved "
-            "the alias: see `mlflow run . -e audit`, then roll back to a release by number with to=, or retire."
+            f"{case.subject}: {name_release(present)} is live, but {name_release(case.champion_logged)} by the log. "
+            "Somebody moved the alias: see `mlflow run . -e audit`, then roll back to a release by number with to=, or "
+            "retire."
         )
     if case.action == ROLLBACK and not case.champion_next:
         yield f"{case.subject}: there is no earlier release to go back to. Name one with to=, or retire the champion."
@@ -160,7 +166,3 @@ def _champion(case: Case) -> Iterator[str]:
         yield f"{case.subject}: nothing is live, so nothing can be retired."
     if case.action == ROLLBACK and case.champion_next == present:
         yield f"{case.subject}: it is live already. Name another one with to=."
-
-
-def _live(release: int) -> str:
-    return f"release {release}" if release else "nothing"

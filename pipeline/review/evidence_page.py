@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.report.html import Html, build_page, bullets, facts, html, paragraph, sections, table
+from pipeline.review.decision import name_release
 from pipeline.review.history import History, Record
 from pipeline.review.verify import line_hash
 from pipeline.runs.tags import PREFIX
@@ -54,8 +55,8 @@ def _decision(record: Record) -> list[Html]:
                 "Verdict at that time": record.verdict.partition(": ")[2],
                 "Released in spite of the verdict because": record.override,
                 "Candidate": f"{record.model}-candidates version {record.candidate}",
-                "Champion before": _release(record.champion_before),
-                "Champion after": _release(record.champion_after),
+                "Champion before": name_release(record.champion_before),
+                "Champion after": name_release(record.champion_after),
                 "Bundle (sha256 of its digests.json)": record.digest,
                 "Evidence (sha256 of its digests.json)": record.evidence,
                 "Evaluate run": record.evaluate_run,
@@ -90,7 +91,7 @@ def _history(history: History) -> list[Html]:
             f"release {record.release}" if record.release else f"candidate {record.candidate}",
             f"{record.reviewer} ({record.identified})",
             record.reason,
-            _release(record.champion_after),
+            name_release(record.champion_after),
             line_hash(entry.text)[:12],
         )
         for entry in history.entries
@@ -132,10 +133,6 @@ def _checks(history: History) -> list[Html]:
         "python verify.py FOLDER": "compares a model that you have, for example the one that is served.",
     }
     return [bullets(Html(f"<code>{html(command)}</code> {html(what)}") for command, what in commands.items())]
-
-
-def _release(number: int) -> str:
-    return f"release {number}" if number else "nothing"
 
 
 def _dash(value: float | None) -> str:

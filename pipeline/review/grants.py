@@ -150,7 +150,7 @@ def check_sides(
     return sides
 
 
-def settle(logins: Logins, name: str, experiments: Sequence[str], sides: dict[str, set[str]]) -> Iterator[str]:
+def apply_plan(logins: Logins, name: str, experiments: Sequence[str], sides: dict[str, set[str]]) -> Iterator[str]:
     """Make the things of a model and the roles for them; yields a line for each change.
 
     Args:
@@ -166,7 +166,7 @@ def settle(logins: Logins, name: str, experiments: Sequence[str], sides: dict[st
         yield from _make_model(model)
     grants = plan(name, [_experiment(title) for title in experiments], _experiment(f"{name}-releases"))
     for side, users in sides.items():
-        yield from _settle_role(logins, f"{name}-{side}", grants[side], users)
+        yield from _apply_role(logins, f"{name}-{side}", grants[side], users)
     yield from _withdraw_others(logins, name, grants)
     _check_authors(logins, sides[AUTHORS], grants[REVIEWERS])
 
@@ -217,7 +217,7 @@ def _make_model(name: str) -> Iterator[str]:
         yield f"model {name} is made"
 
 
-def _settle_role(logins: Logins, name: str, grants: Sequence[Grant], users: Collection[str]) -> Iterator[str]:
+def _apply_role(logins: Logins, name: str, grants: Sequence[Grant], users: Collection[str]) -> Iterator[str]:
     """Make a role hold just these grants and these users."""
     role = logins.roles().get(name)
     if role is None:

@@ -38,7 +38,7 @@ from pipeline.runs.tracking import fetch_files, find_run
 
 
 @dataclass(frozen=True)
-class Request:
+class DecisionRequest:
     """What a reviewer asks for.
 
     Attributes:
@@ -67,7 +67,7 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Facts:
+class CaseFacts:
     """A case with what the record says besides.
 
     Attributes:
@@ -91,14 +91,14 @@ class Facts:
     verdict: Verdict | None = None
 
 
-def review(request: Request, reviewer: Person, signer: Signer | None = None) -> Outcome:
+def review(request: DecisionRequest, reviewer: Person, signer: Signer | None = None) -> Outcome:
     """Decide and do it, or refuse and change nothing.
 
     Raises:
         RegistryError: when the decision is refused, or what it rests on is not there.
         LateError: when another decision was written at the same moment.
     """
-    history, notes = settle(request.name)
+    history, notes = read_finished_log(request.name)
     with tempfile.TemporaryDirectory(prefix="review-") as temporary:
         facts = gather(request, reviewer, history, Path(temporary))
         decision = decide(facts.case)
@@ -125,7 +125,7 @@ def review(request: Request, reviewer: Person, signer: Signer | None = None) -> 
 _LATE = "another decision was written at the same moment; nothing happened. Look at the model again, then decide."
 
 
-def settle(name: str) -> tuple[History, list[str]]:
+def read_finished_log(name: str) -> tuple[History, list[str]]:
     """Read the log, and finish its newest decision if that command was killed.
 
     Returns:
@@ -172,7 +172,7 @@ def drop_unnamed(history: History) -> list[str]:
     return drop_leftovers(history.name, versions_of(history.name), kept, len(history.entries))
 
 
-def gather(request: Request, reviewer: Person, history: History, folder: Path) -> Facts:
+def gather(request: DecisionRequest, reviewer: Person, history: History, folder: Path) -> CaseFacts:
     """Read what a decision rests on, from registry, tracking server and the bytes themselves.
 
     Args:
@@ -197,7 +197,7 @@ def gather(request: Request, reviewer: Person, history: History, folder: Path) -
     return _gather_release(request, case, history, folder)
 
 
-def _gather_candidate(request: Request, case: Case, history: History, folder: Path) -> Facts:
+def _gather_candidate(request: DecisionRequest, case: Case, history: History, folder: Path) -> CaseFacts:
     candidate = find_version(candidates_of(request.name), request.version, CHALLENGER)
     number = int(candidate.version)
     decided = history.decision_on(number)
@@ -215,7 +215,7 @@ def _gather_candidate(request: Request, case: Case, history: History, folder: Pa
         champion_compared=champion,
         decided=f"decided already, {decided}" if decided else "",
     )
-    facts = Facts(
+    facts = CaseFacts(
         case,
         candidate,
         case.digest_expected,
@@ -252,7 +252,7 @@ def judge_candidate(candidate: ModelVersion, gate: Path, folder: Path) -> tuple[
     return run, verdict, verdict.headline
 
 
-def _gather_release(request: Request, case: Case, history: History, folder: Path) -> Facts:
+def _gather_release(request: DecisionRequest, case: Case, history: History, folder: Path) -> CaseFacts:
     """A rollback goes to a release of the log; a retirement takes out the one that is live."""
     state = history.state
     if request.action == ROLLBACK:
@@ -263,15 +263,15 @@ def _gather_release(request: Request, case: Case, history: History, folder: Path
     made = history.approval_of(number)
     case = replace(case, subject=f"{request.name} release {number}" if number else request.name)
     if not number:
-        return Facts(case, None)
+        return CaseFacts(case, None)
     if request.action == ROLLBACK and made is None:
         there = ", ".join(str(record.release) for record in history.records if record.action == APPROVE) or "none"
         raise RegistryError(f"{request.name}: the log knows no release {number}; it has {there}.")
     version = find_version(request.name, str(number), CHAMPION)
     if made is None:  # an alias that was set behind the log's back can still be retired
-        return Facts(case, version, version.tags.get(DIGEST, ""), release=number, release_run=version.run_id or "")
+        return CaseFacts(case, version, version.tags.get(DIGEST, ""), release=number, release_run=version.run_id or "")
     found = digests.verify(fetch_bundle(version, folder / "bundle")) if request.action == ROLLBACK else ""
-    return Facts(
+    return CaseFacts(
         replace(case, author=made.author or None, digest_expected=made.digest, digest_found=found),
         version,
         made.digest,
@@ -289,7 +289,9 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _write(request: Request, facts: Facts, decision: Decision, history: History, signer: Signer | None) -> Entry:
+def _write(
+    request: DecisionRequest, facts: CaseFacts, decision: Decision, history: History, signer: Signer | None
+) -> Entry:
     """Copy the bytes if this is a release, then write the record."""
     client, case, name, number = MlflowClient(), facts.case, history.name, history.next_number
     if number == 1:

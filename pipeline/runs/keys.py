@@ -25,7 +25,7 @@ DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow"}
 CLOSED = ("mlflow", "torch", "torch-geometric", "lightning", "jsonargparse", "onnx-ir")
 """What these need in turn (web servers, template engines, file systems) computes no number of ours."""
 
-Facts = dict[str, dict[str, Any]]
+KeyFacts = dict[str, dict[str, Any]]
 
 
 class StepKey(str):
@@ -36,7 +36,7 @@ class StepKey(str):
         files: the source files, by their names in `facts["code"]`.
     """
 
-    facts: Facts
+    facts: KeyFacts
     files: Mapping[str, Path]
 
     def edited(self) -> list[str]:
@@ -63,7 +63,7 @@ def step_key(
     """
     code = trace_imports([f"steps.{step}", *also], root)
     files = {**code.files, **{name: root / name for name in texts}}
-    facts: Facts = {
+    facts: KeyFacts = {
         "code": {name: _file_digest(path) for name, path in files.items()},
         "packages": package_versions(code.packages, root),
         "parameters": json.loads(json.dumps(config, default=str)),
@@ -75,7 +75,7 @@ def step_key(
     return key
 
 
-def differences(before: Facts, now: Facts) -> list[str]:
+def differences(before: KeyFacts, now: KeyFacts) -> list[str]:
     """What changed between two sets of facts, in words for people."""
     lines = []
     for kind in ("inputs", "parameters", "code", "packages"):

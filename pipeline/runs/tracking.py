@@ -20,7 +20,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from pipeline.errors import PipelineError, RegistryError
-from pipeline.runs.keys import Facts, StepKey
+from pipeline.runs.keys import KeyFacts, StepKey
 from pipeline.runs.orphans import close_orphans, process_tag
 from pipeline.runs.server import check_server
 from pipeline.runs.tags import COMPLETE, EDITED, ERROR, KEY, NAME, PROCESS, STEP
@@ -230,7 +230,7 @@ def _search_finished(condition: str, experiment_id: str) -> list[Run]:
     return [run for run in runs if COMPLETE in run.data.tags]
 
 
-def read_facts(run: Run) -> Facts:
+def read_facts(run: Run) -> KeyFacts:
     """What the key of a run stood for; {} of a run that has not noted it."""
     try:
         return dict(json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{FACTS}")))

@@ -16,9 +16,10 @@ def carry_out(step_name: str, action: str, name: str | None, sign_key: str | Non
 
     Args:
         name: the released model; None: the only one that has candidates.
-        asked: what `pipeline.review.review.Request` takes besides.
+        asked: what `pipeline.review.review.DecisionRequest` takes besides.
     """
-    from pipeline.review.review import Request, review
+    from pipeline.review.decision import name_release
+    from pipeline.review.review import DecisionRequest, review
     from pipeline.review.signing import open_signer
     from pipeline.runs.registry import settle_name
     from pipeline.runs.server import user
@@ -27,18 +28,15 @@ def carry_out(step_name: str, action: str, name: str | None, sign_key: str | Non
     with start_step(step_name, say) as step:
         model = settle_name(name)
         step.set_tags({NAME: model})
-        record, head, notes = done = review(Request(action, model, **asked), user(), open_signer(sign_key))
+        record, head, notes = done = review(DecisionRequest(action, model, **asked), user(), open_signer(sign_key))
         for note in notes:
             say(f"  {note}")
         say(f"{step_name}: {model}: {record}")
         if record.champion_after != record.champion_before:
             digest = f", sha256 {record.digest[:12]}" if record.champion_after else ""
-            say(f"  champion was {_release(record.champion_before)}, is {_release(record.champion_after)}{digest}")
+            before, after = name_release(record.champion_before), name_release(record.champion_after)
+            say(f"  champion was {before}, is {after}{digest}")
         say(f"  log of {record.sequence}, head {head}; keep it elsewhere, `audit` compares with head=")
         step.set_tags({DECISION: record.sequence, HEAD: head})
         step.finish(head)
     return done
-
-
-def _release(number: int) -> str:
-    return f"release {number}" if number else "nothing"

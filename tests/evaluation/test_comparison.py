@@ -15,7 +15,7 @@ from pipeline.evaluation.champion import Champion
 from pipeline.evaluation.compare import build_comparison, moved_rows
 from pipeline.evaluation.comparison import Comparison, Costs, request_changes, why_incomparable
 from pipeline.evaluation.gate import Gate
-from pipeline.evaluation.overlap import MIN_ROWS, Overlap, seen_rows, settle
+from pipeline.evaluation.overlap import MIN_ROWS, Overlap, leave_out, seen_rows
 from pipeline.evaluation.predictions import (
     VerdictBasis,
     build_table,
@@ -125,7 +125,7 @@ def test_graphs_are_known_again_by_their_row_of_the_same_data_only():
     ],
 )
 def test_seen_rows_are_left_out_where_enough_remain(unseen, total, left_out, says):
-    found = settle(np.arange(total) >= unseen)
+    found = leave_out(np.arange(total) >= unseen)
     assert found.left_out is left_out
     assert says in found.sentence
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.review.decision import APPROVE, MAX_REASON, MEANINGS, REJECT, RETIRE, ROLLBACK, Case, decide
+from pipeline.review.decision import APPROVE, MAX_REASON, MEANINGS, REJECT, RETIRE, ROLLBACK, Case, decide, name_release
 from pipeline.runs.person import Person
 
 ADA, BOB = Person("ada", "tracking server login", True), Person("bob", "tracking server login", True)
@@ -151,3 +151,7 @@ def test_nothing_is_allowed_unless_all_holds(case):
 def test_a_decision_is_one_line_and_knows_no_chance(case):
     assert decide(case) == decide(case)
     assert "\n" not in (decide(case).refusal or "")
+
+
+def test_a_release_is_named_by_its_number_and_none_is_nothing():
+    assert [name_release(number) for number in (0, 3)] == ["nothing", "release 3"]

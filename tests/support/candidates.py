@@ -16,7 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from pipeline import digests
 from pipeline.evaluation.predictions import build_table, table_to_json
 from pipeline.review.decision import APPROVE
-from pipeline.review.review import Outcome, Request, review
+from pipeline.review.review import DecisionRequest, Outcome, review
 from pipeline.runs.person import Person
 from pipeline.runs.registry import register_candidate
 from pipeline.runs.tags import AUTHOR, AUTHOR_SOURCE
@@ -83,7 +83,7 @@ def candidate(folder: Path, name: str, content: str = "good", *, author: str = "
 
 def decide(folder: Path, name: str, action: str = APPROVE, *, who: Person = ADA, **asked: object) -> Outcome:
     """Ask for a decision with a reason."""
-    request = Request(action, name, **({"reason": "a test", "gate": write_gate(folder)} | asked))
+    request = DecisionRequest(action, name, **({"reason": "a test", "gate": write_gate(folder)} | asked))
     return review(request, who)
 
 

@@ -391,7 +391,7 @@ def decide_at_once(barrier, answers, env: dict[str, str], version: str, folder: 
         return write(*arguments)
 
     core.append = append
-    request = core.Request("approve", NAME, "at once", version, champion=1, gate=folder / "gate.yaml")
+    request = core.DecisionRequest("approve", NAME, "at once", version, champion=1, gate=folder / "gate.yaml")
     try:
         answers.put(("won", core.review(request, user()).record.reviewer))
     except core.LateError as error:

@@ -38,9 +38,9 @@ def _(forms, drawn, mo, set_outcome):
     form = None
     if drawn.ticket:
 
-        def decide(answer, ticket=drawn.ticket):
+        def submit(answer, ticket=drawn.ticket):
             mo.status.toast(f"Deciding on version {ticket.version} …")
-            outcome = forms.decide(mo.app_meta().request.meta["desk"], ticket, answer)
+            outcome = forms.submit(mo.app_meta().request.meta["desk"], ticket, answer)
             if outcome is not None:
                 set_outcome(outcome)
 
@@ -61,7 +61,7 @@ def _(forms, drawn, mo, set_outcome):
             .form(
                 submit_button_label=f"Decide on version {drawn.ticket.version}",
                 validate=lambda answer, ticket=drawn.ticket: forms.missing(ticket, answer),
-                on_change=decide,
+                on_change=submit,
             )
         )
     return (form,)

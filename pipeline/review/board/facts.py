@@ -18,14 +18,14 @@ from mlflow.exceptions import MlflowException
 from requests.exceptions import RequestException
 
 from pipeline.errors import RegistryError
-from pipeline.review.board.page import Line, Listing, Past, build_listing, build_past, build_sheet, live
+from pipeline.review.board.page import Line, Listing, Past, build_listing, build_past, build_sheet
 from pipeline.review.board.sheet import fill_sheet, lead_score
 from pipeline.review.board.ticket import Drawn, Ticket
-from pipeline.review.decision import APPROVE, REJECT
+from pipeline.review.decision import APPROVE, REJECT, name_release
 from pipeline.review.history import History, Record
 from pipeline.review.log import read_log
 from pipeline.review.releases import aliases_of
-from pipeline.review.review import Request, review
+from pipeline.review.review import DecisionRequest, review
 from pipeline.runs.person import Person
 from pipeline.runs.registry import CHALLENGER, CHAMPION, candidates_of, find_version
 from pipeline.runs.server import user
@@ -102,7 +102,7 @@ def act(ticket: Ticket, action: str, reason: str, override: str, gate: Path, pro
     chosen = find_version(candidates_of(ticket.name), str(ticket.version), CHALLENGER)
     if _seen(chosen) != ticket.seen:
         raise RegistryError(f"{chosen.name} version {chosen.version}: it was changed after the page was drawn.")
-    request = Request(action, ticket.name, reason, str(ticket.version), ticket.champion, override, gate)
+    request = DecisionRequest(action, ticket.name, reason, str(ticket.version), ticket.champion, override, gate)
     done = review(request, ticket.person if proxied else user())
     record = done.record
     what = f"approved: release {record.release} is the champion" if action == APPROVE else "rejected"
@@ -150,10 +150,8 @@ def _live(name: str, history: History, champion: int) -> str:
     if faults:
         return f"The log was changed: {faults[0]}. See `mlflow run . -e audit` before you decide."
     if champion != history.state.champion and history.records:
-        log = live(history.state.champion)
-        return (
-            f"By the alias {live(champion)} is live, by the log {log}: see `mlflow run . -e audit` before you decide."
-        )
+        alias, log = name_release(champion), name_release(history.state.champion)
+        return f"By the alias {alias} is live, by the log {log}: see `mlflow run . -e audit` before you decide."
     made = history.approval_of(champion)
     if not champion:
         return "Nothing is live."
@@ -191,9 +189,9 @@ def _past(record: Record) -> Past:
         what=what,
         reviewer=f"{record.reviewer} ({record.identified})",
         reason=record.reason + (f" — without a passed verdict: {record.override}" if record.override else ""),
-        champion=f"{live(record.champion_before)} → {live(record.champion_after)}"
+        champion=f"{name_release(record.champion_before)} → {name_release(record.champion_after)}"
         if moved
-        else live(record.champion_after),
+        else name_release(record.champion_after),
     )
 
 

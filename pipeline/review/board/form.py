@@ -7,9 +7,9 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.review.board.desk import Desk
-from pipeline.review.board.page import build_outcome, live
+from pipeline.review.board.page import build_outcome
 from pipeline.review.board.ticket import Drawn, Ticket
-from pipeline.review.decision import APPROVE, REJECT
+from pipeline.review.decision import APPROVE, REJECT, name_release
 
 
 def look(desk: Desk, query: Mapping[str, Any], *, decided: bool) -> Drawn:
@@ -26,7 +26,7 @@ def look(desk: Desk, query: Mapping[str, Any], *, decided: bool) -> Drawn:
 
 def choices(ticket: Ticket) -> dict[str, str]:
     """What the form offers, in words that name version and champion -> action."""
-    replaced = f" in place of {live(ticket.champion)}" if ticket.champion else ""
+    replaced = f" in place of {name_release(ticket.champion)}" if ticket.champion else ""
     return {
         f"Approve: version {ticket.version} becomes the champion{replaced}": APPROVE,
         f"Reject: version {ticket.version} is never released": REJECT,
@@ -56,7 +56,7 @@ def _chosen(ticket: Ticket, given: Mapping[str, Any]) -> str | None:
     return choices(ticket).get(str(chosen[0] if isinstance(chosen, list) and chosen else chosen))
 
 
-def decide(desk: Desk, ticket: Ticket, answer: Mapping[str, Any] | None) -> str | None:
+def submit(desk: Desk, ticket: Ticket, answer: Mapping[str, Any] | None) -> str | None:
     """Carry out a click.
 
     Returns:

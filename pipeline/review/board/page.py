@@ -234,11 +234,6 @@ def build_outcome(text: str, kind: str, name: str = "", version: int = 0, reason
     return board(*blocks)
 
 
-def live(release: int) -> str:
-    """Name what is live."""
-    return f"release {release}" if release else "nothing"
-
-
 def with_interval(value: float, lo: float | None = None, hi: float | None = None, *, signed: bool = False) -> str:
     """Write a number, and its interval, with two digits of the interval's half: `0.549 [0.493, 0.602]`."""
     there = lo is not None and hi is not None

@@ -19,7 +19,8 @@ from pipeline.evaluation.predictions import answer_columns, answerers, answers_o
 from pipeline.evaluation.verdict import Verdict
 from pipeline.report.figures import draw_molecule, learning_curve, parity_plot, target_figures
 from pipeline.report.fill import worst_cases
-from pipeline.review.board.page import Molecule, Score, Sheet, SliceLine, Standing, live, minus, with_interval
+from pipeline.review.board.page import Molecule, Score, Sheet, SliceLine, Standing, minus, with_interval
+from pipeline.review.decision import name_release
 from pipeline.review.review import judge_candidate
 from pipeline.runs.tags import AUTHOR, COMMIT, DATA_DIGEST, DIGEST, TRAIN_RUN
 from pipeline.runs.tracking import fetch_files, find_run
@@ -116,7 +117,7 @@ class Beside:
 
     def summary(self) -> tuple[Standing, str]:
         """Against the champion in a sentence or two; of several targets the worst first."""
-        champion = f"the champion, {live(self.champion)}"
+        champion = f"the champion, {name_release(self.champion)}"
         if not self.champion:
             return "unknown", "Nothing is live, so there is no champion to compare with."
         if not self.paired:

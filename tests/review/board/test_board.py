@@ -225,34 +225,34 @@ def test_a_form_says_what_is_missing(answer, says):
 
 def test_a_form_is_good_for_one_click():
     desk, one = FakeDesk(), ticket()
-    assert form.decide(desk, one, filled(reason="")) is None
+    assert form.submit(desk, one, filled(reason="")) is None
     assert not desk.asked
-    assert "done" in form.decide(desk, one, filled())
-    assert form.decide(desk, one, filled()) is None
-    assert form.decide(desk, one, filled(REJECT)) is None
+    assert "done" in form.submit(desk, one, filled())
+    assert form.submit(desk, one, filled()) is None
+    assert form.submit(desk, one, filled(REJECT)) is None
     assert len(desk.asked) == 1
     assert desk.asked[0][:5] == ("act", one, APPROVE, "good", "")
 
 
 def test_a_form_is_good_for_whom_it_was_drawn():
     desk = FakeDesk(person=BOB)
-    assert "drawn for ada, you are bob" in form.decide(desk, ticket(), filled())
+    assert "drawn for ada, you are bob" in form.submit(desk, ticket(), filled())
     assert not desk.asked
 
 
 def test_a_refusal_is_said_and_the_form_is_used_up():
     desk, one = FakeDesk(RegistryError("release 2 is live now")), ticket()
-    outcome = form.decide(desk, one, filled(reason="<b>because</b>"))
+    outcome = form.submit(desk, one, filled(reason="<b>because</b>"))
     assert "Refused: release 2 is live now" in outcome
     assert "&lt;b&gt;because" in outcome
     assert 'href="?name=toy&amp;version=3"' in outcome
-    assert form.decide(desk, one, filled()) is None
+    assert form.submit(desk, one, filled()) is None
 
 
 def test_an_override_goes_along_only_to_approve():
     desk = FakeDesk()
-    form.decide(desk, ticket(needs_override=True), filled(REJECT, override="left over"))
-    form.decide(desk, ticket(needs_override=True), filled(APPROVE, override="urgent"))
+    form.submit(desk, ticket(needs_override=True), filled(REJECT, override="left over"))
+    form.submit(desk, ticket(needs_override=True), filled(APPROVE, override="urgent"))
     assert [asked[2:5] for asked in desk.asked] == [(REJECT, "good", ""), (APPROVE, "good", "urgent")]
 
 
