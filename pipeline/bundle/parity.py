@@ -27,6 +27,7 @@ from pipeline.graph import Graph, GraphBatch, collate
 from pipeline.network.ensemble import Ensemble
 from pipeline.network.network import GraphNetwork
 from pipeline.network.onnx_forms import form_for
+from pipeline.scale import to_trained_scale
 from pipeline.schema import Schema
 
 TOLERANCE = 1e-5
@@ -298,22 +299,16 @@ def _compare(expected: Arrays, found: Arrays, schema: Schema, scale: NDArray[np.
             size = np.maximum(np.abs(value), a)  # members that lie far apart spread by more than their mean
             unit = np.maximum(spread, size)
             if target.affine is not None:
-                trained = _to_trained(value, target.affine)
+                trained = to_trained_scale(target, value)
                 unit = np.maximum(spread, np.abs(trained))
                 if name == PREDICTION:
-                    a, b = trained, _to_trained(b, target.affine)
+                    a, b = trained, to_trained_scale(target, b)
                 else:  # a difference d on the trained scale is a factor 10^d, about 1 + d · ln 10
                     unit = size * np.maximum(1.0, unit * math.log(10))
             difference = _largest(a, b, unit)
             if difference > worst[1]:
                 worst = (f"{target.name} ({name})", difference)
     return worst
-
-
-def _to_trained(values: NDArray[np.float64], affine: tuple[float, float]) -> NDArray[np.float64]:
-    # beyond float32's range there is no digit to compare
-    floats = np.finfo(np.float32)
-    return np.asarray(affine[0] * np.log10(np.clip(values, floats.tiny, floats.max)) + affine[1])
 
 
 def _largest(a: NDArray[np.float64], b: NDArray[np.float64], unit: NDArray[np.float64]) -> float:

@@ -22,6 +22,7 @@ from pipeline.dataset.label_text import (
 from pipeline.dataset.split import Keys, number_keys
 from pipeline.errors import ConfigError, DataError, RowError
 from pipeline.rows.delimited import MAX_NAME_CHARS
+from pipeline.scale import transform
 from pipeline.schema import Target, TargetKind
 
 MAX_CLASSES = 100
@@ -327,13 +328,12 @@ def _parse_classes(values: Objects, target: Target, decimal: str) -> Labels:
 
 def _transform(y: NDArray[np.float64], target: Target, errors: dict[int, RowError]) -> Labelled:
     """Bring values to the trained scale; notes in `errors` what cannot be brought there."""
-    affine = target.affine
-    if affine is not None:
+    if target.transform is not None:
         refused = np.flatnonzero(y <= 0)
         detail = f"transform={target.transform} of '{target.name}' needs a value above 0"
         errors.update(dict.fromkeys(refused.tolist(), RowError("invalid_label", detail)))
         y[refused] = np.nan
-        y = affine[0] * np.log10(y) + affine[1]
+        y = transform(target, y)
     with np.errstate(over="ignore"):
         trained = y.astype(np.float32)
     too_large = np.flatnonzero(np.isinf(trained))

@@ -19,7 +19,7 @@ from pipeline.evaluation.champion import Champion
 from pipeline.evaluation.compare import build_comparison
 from pipeline.evaluation.comparison import Comparison, Costs
 from pipeline.evaluation.gate import Gate
-from pipeline.evaluation.metrics import Pair, to_trained_scale
+from pipeline.evaluation.metrics import Pair
 from pipeline.evaluation.predictions import (
     CHAMPION,
     MODEL,
@@ -33,6 +33,7 @@ from pipeline.evaluation.predictions import (
     labels_of,
 )
 from pipeline.evaluation.verdict import Verdict
+from pipeline.scale import to_trained_scale
 from pipeline.schema import Target
 
 if TYPE_CHECKING:

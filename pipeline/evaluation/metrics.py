@@ -74,7 +74,6 @@ Standing = Literal["better", "worse", "unclear"]
 _MIN_RESAMPLES = 100
 _CELLS = 30_000_000  # rows x resamples (x classes); about three seconds on one core
 _BLOCK = 1 << 20  # cells of one weight matrix: 8 MB of float64 stay near the cache
-_TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 Array = NDArray[np.float64]
 
@@ -138,23 +137,6 @@ def tell_apart(difference: Sequence[float], *, lower_is_better: bool) -> Standin
     """
     _, low, high = difference if lower_is_better else (-difference[0], -difference[2], -difference[1])
     return "better" if high < 0 else "worse" if low > 0 else "unclear"
-
-
-def to_trained_scale(target: Target, values: ArrayLike) -> Array:
-    """Turn answers in original units into the scale of the labels, where metrics are taken.
-
-    Args:
-        values: of any shape; probabilities and targets without a transform come back as they are.
-
-    Returns:
-        float64, the shape of `values`. Values that float32 cannot hold (0, infinity: an answer that under- or
-        overflowed on its way through 10**x) count as the nearest number that it can.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    if target.affine is None:
-        return array
-    a, b = target.affine
-    return np.asarray(a * np.log10(np.clip(array, _TINY, _HUGE)) + b)
 
 
 def choose_threshold(y: ArrayLike, probability: ArrayLike) -> float:

@@ -26,9 +26,10 @@ from pipeline.dataset.split import SIDES, TEST, TRAIN
 from pipeline.errors import ExportError, PipelineError, RegistryError
 from pipeline.evaluation.champion import Champion
 from pipeline.evaluation.gate import Gate
-from pipeline.evaluation.metrics import Interval, Pair, choose_threshold, compare_target, score_target, to_trained_scale
+from pipeline.evaluation.metrics import Interval, Pair, choose_threshold, compare_target, score_target
 from pipeline.evaluation.verdict import Verdict, judge_metrics
 from pipeline.samples.graph.columns import graph_columns
+from pipeline.scale import from_trained_scale, to_trained_scale
 from pipeline.schema import ANSWERERS, Schema, Target
 
 if TYPE_CHECKING:
@@ -126,14 +127,6 @@ def read_table(path: Path) -> pd.DataFrame:
     """Read a logged prediction table; class names stay text."""
     values = json.loads(path.read_text(encoding="utf-8"))
     return pd.DataFrame(values["data"], columns=values["columns"])
-
-
-def from_trained_scale(target: Target, values: Array) -> Array:
-    """Answers on the trained scale in original units."""
-    if target.affine is None:
-        return values
-    a, b = target.affine
-    return np.asarray(10.0 ** ((values - b) / a))
 
 
 def build_requests(store: Store, indices: NDArray[np.int64]) -> pd.DataFrame:

@@ -20,7 +20,6 @@ from pipeline.evaluation.metrics import (
     metrics_of,
     score_target,
     tell_apart,
-    to_trained_scale,
 )
 from pipeline.evaluation.slices import row_losses
 from pipeline.schema import Target, TargetKind
@@ -206,15 +205,6 @@ def test_threshold_has_the_highest_mcc(data):
     t = choose_threshold(y, score)
     best = max(sk.matthews_corrcoef(y, score >= cut) for cut in [*sorted(set(score))[1:], 0.5])  # both classes called
     assert sk.matthews_corrcoef(y, score >= t) == pytest.approx(best)
-
-
-def test_trained_scale():
-    log = Target("k", "regression", transform="log10")
-    potency = Target("IC50", "regression", unit="nM", transform="p")
-    np.testing.assert_allclose(to_trained_scale(log, [0.01, 100.0]), [-2, 2])
-    np.testing.assert_allclose(to_trained_scale(potency, [1.0, 1000.0]), [9, 6])
-    assert np.isfinite(to_trained_scale(log, [0.0, np.inf])).all()  # what float32 lost on the way
-    np.testing.assert_array_equal(to_trained_scale(NUMBER, [1.5]), [1.5])
 
 
 @pytest.mark.parametrize("target", [NUMBER, BINARY, CLASSES], ids=lambda target: target.kind)

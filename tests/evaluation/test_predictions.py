@@ -17,7 +17,6 @@ from pipeline.evaluation.predictions import (
     answers_of,
     build_table,
     choose_thresholds,
-    from_trained_scale,
     judge_logged,
     labels_of,
     read_answers,
@@ -26,6 +25,7 @@ from pipeline.evaluation.predictions import (
     table_to_json,
     worst_rows,
 )
+from pipeline.scale import from_trained_scale
 from pipeline.schema import Target
 from tests.support.schemas import toy_schema
 

@@ -15,11 +15,12 @@ from pipeline.dataset.split import TEST
 from pipeline.evaluation.comparison import Comparison, Costs
 from pipeline.evaluation.gate import Gate
 from pipeline.evaluation.judge import Evaluation
-from pipeline.evaluation.predictions import MODEL, VerdictBasis, build_table, from_trained_scale, judge_table
+from pipeline.evaluation.predictions import MODEL, VerdictBasis, build_table, judge_table
 from pipeline.report import fill as pages
 from pipeline.report.card import build_card
 from pipeline.report.fill import count_rows, data_page, fill_card, source_facts, split_facts
 from pipeline.report.markdown import build_markdown
+from pipeline.scale import from_trained_scale
 from pipeline.store.build import build_store
 from pipeline.training.config import TrainConfig
 
