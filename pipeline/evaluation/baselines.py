@@ -211,7 +211,7 @@ def _tables(schema: Schema, inputs: Inputs, rows: NDArray[np.intp], pool: Execut
         yield np.concatenate([molecules, _finite(inputs.u[piece])], axis=1)
 
 
-_DESCRIPTORS = [(name, function) for name, function in Descriptors._descList if name not in _LEFT_OUT]
+_DESCRIPTORS = [(name, function) for name, function in Descriptors.descList if name not in _LEFT_OUT]
 
 
 def _describe(smiles: list[str]) -> Table:
