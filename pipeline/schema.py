@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pipeline.answer import ROW_COLUMNS, AnswerColumn, answered, predicted_numbers, target_columns
 from pipeline.errors import ConfigError, StoreError
@@ -23,6 +23,31 @@ ANSWERERS = ("model", "mean", "majority", "forest", "champion")
 TargetKind = Literal["regression", "binary", "multiclass"]
 DataKind = Literal["molecule", "graph"]
 MOLAR_UNITS = {"M": 1.0, "mM": 1e-3, "uM": 1e-6, "µM": 1e-6, "nM": 1e-9, "pM": 1e-12}
+
+
+class Task(NamedTuple):
+    """What a kind of target asks of everyone who reads it.
+
+    Its loss stands in `pipeline.network.losses`, its metrics in `pipeline.evaluation.metrics`.
+
+    Attributes:
+        has_classes: labels are names of classes, kept as the index of their class; else numbers, with unit and
+            transform, whose mean and standard deviation the network learns in.
+        per_class: the network has one output a class, and the answer is the likeliest class beside the probability
+            of each; else there is one output, which is the answer.
+        has_threshold: the answer is the probability of the second class, which is called from a threshold up.
+    """
+
+    has_classes: bool
+    per_class: bool = False
+    has_threshold: bool = False
+
+
+TASKS: dict[TargetKind, Task] = {
+    "regression": Task(has_classes=False),
+    "binary": Task(has_classes=True, has_threshold=True),
+    "multiclass": Task(has_classes=True, per_class=True),
+}
 
 
 def metric_key(name: str) -> str:
@@ -50,7 +75,7 @@ class Target:
     def __post_init__(self) -> None:
         if self.name in RESERVED_NAMES:
             raise ConfigError(f"target '{self.name}': this name is taken by the answer; rename the column.")
-        if self.transform and self.kind != "regression":
+        if self.transform and self.task.has_classes:
             raise ConfigError(f"target '{self.name}': transform={self.transform} needs a regression target.")
         if self.transform == "p" and self.unit not in MOLAR_UNITS:
             raise ConfigError(
@@ -58,14 +83,29 @@ class Target:
             )
 
     @property
+    def task(self) -> Task:
+        """What its kind asks of everyone who reads it."""
+        return TASKS[self.kind]
+
+    @property
+    def positive(self) -> str | None:
+        """The class whose probability is the answer; None where the answer is none of one class."""
+        return self.classes[1] if self.task.has_threshold else None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the numbers that answer one row: () one number, (K,) a probability a class."""
+        return (len(self.answered_classes),) if self.task.per_class else ()
+
+    @property
     def width(self) -> int:
-        """Columns of the network's output for this target: one, or one a class when multi-class."""
-        return len(self.answered_classes) or 1
+        """Columns of the network's output for this target: one, or one a class."""
+        return math.prod(self.shape)
 
     @property
     def answered_classes(self) -> tuple[str, ...]:
         """The classes that have a probability each in an answer; of a binary target one number says both."""
-        return self.classes if self.kind == "multiclass" else ()
+        return self.classes if self.task.per_class else ()
 
     @property
     def answer_columns(self) -> tuple[AnswerColumn, ...]:

@@ -179,7 +179,7 @@ def export(given: Given, onnx: Path) -> Exported:
     export_onnx(networks, schema, onnx, {"store": store.digest})
     scale = np.concatenate(
         [
-            np.full(target.width, store.statistics["y"]["std"][t] if target.kind == "regression" else 1.0)
+            np.full(target.width, 1.0 if target.task.has_classes else store.statistics["y"]["std"][t])
             for t, target in enumerate(schema.targets)
         ]
     )

@@ -93,9 +93,9 @@ def describe(store: Store, report: dict[str, Any]) -> list[str]:
     for target in store.schema.targets:
         unit = f" [{target.unit}]" if target.unit else ""
         classes = f": {', '.join(target.classes)}" if target.classes else ""
-        positive = f" (positive: {target.classes[1]})" if target.kind == "binary" else ""
+        positive = f" (positive: {target.positive})" if target.positive is not None else ""
         transform = {"p": ", trained as −log10 of mol/L", "log10": ", trained as log10"}.get(target.transform or "", "")
-        options = "kind=, positive=" if target.kind == "binary" else "kind="
+        options = "kind=, positive=" if target.task.has_threshold else "kind="
         found = f"{target.kind}{classes}{positive}{transform}"
         lines.append(f"target {target.name}{unit} is {found}; set it with {options}")
     for kind, columns in (("node", store.schema.node_columns), ("edge", store.schema.edge_columns)):

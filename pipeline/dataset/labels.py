@@ -213,7 +213,7 @@ def parse_labels(
         censored: what becomes of `<5` and `>5`: `drop` makes the label missing, `bound` takes the 5.
             `~5` and `=5` are 5. Classes know no bounds, unless a class is named so.
     """
-    if target.kind != "regression":
+    if target.task.has_classes:
         return _parse_classes(values, target, decimal)
     numbers = _plain_numbers(values, decimal)
     if numbers is not None and not np.isinf(numbers).any():
@@ -257,12 +257,12 @@ def merge_replicates(identity: Keys, y: Labelled, targets: Sequence[Target]) -> 
     conflicted = np.zeros(len(size), dtype=bool)
     facts: dict[str, Any] = {}
     for column, target in enumerate(targets):
-        if target.kind == "regression":
-            merged[:, column], facts[target.name] = _median(number, y[:, column], len(size))
-        else:
+        if target.task.has_classes:
             merged[:, column], differs = _agreement(number, y[:, column], len(size))
             conflicted |= differs
             facts[target.name] = {"conflicts": int(np.count_nonzero(differs))}
+        else:
+            merged[:, column], facts[target.name] = _median(number, y[:, column], len(size))
     conflicted &= np.isnan(merged).all(axis=1)
     keep = np.zeros(len(number), dtype=bool)
     keep[first[~conflicted]] = True

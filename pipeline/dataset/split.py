@@ -185,7 +185,7 @@ def _strata(y: NDArray[np.float32], targets: Sequence[Target], number: Ints) -> 
     """Highest class of each group for the first class target: 0 for no label, class + 1 else.  # (K,)"""
     strata = np.zeros(int(number.max(initial=-1)) + 1, dtype=np.int64)
     for column, target in enumerate(targets):
-        if target.kind != "regression":
+        if target.task.has_classes:
             np.maximum.at(strata, number, np.nan_to_num(y[:, column] + 1).astype(np.int64))
             break
     return strata
@@ -340,7 +340,7 @@ def _describe(side: Sides, groups: _Groups, y: NDArray[np.float32], targets: Seq
 def _label_facts(target: Target, y: NDArray[np.float32]) -> dict[str, Any]:
     """How many labels there are, and their mean on the trained scale or the count of each class."""
     known = y[~np.isnan(y)]
-    if target.kind == "regression":
+    if not target.task.has_classes:
         return {"labelled": len(known), "mean": float(known.mean(dtype=np.float64)) if len(known) else None}
     counts = np.bincount(known.astype(np.int64), minlength=len(target.classes))
     return {"labelled": len(known), "classes": dict(zip(target.classes, counts.tolist(), strict=True))}

@@ -85,7 +85,7 @@ def fit_baselines(schema: Schema, train: Inputs, sides: Mapping[str, Inputs], *,
     from joblib.externals.loky import ProcessPoolExecutor  # type: ignore[import-untyped]
 
     labelled = ~np.isnan(train.y)  # (G, T)
-    limit = max(_MIN_TRAIN_ROWS, MAX_TRAIN_ROWS // max(1, sum(t.kind == "regression" for t in schema.targets)))
+    limit = max(_MIN_TRAIN_ROWS, MAX_TRAIN_ROWS // max(1, sum(not t.task.has_classes for t in schema.targets)))
     used = [choose_rows(np.flatnonzero(column), limit, seed) for column in labelled.T]
     answers: dict[str, dict[str, dict[str, NDArray[np.float64]]]] = {}
     # loky: its workers start with the first molecules, do not inherit torch's threads nor import the step's module
@@ -104,7 +104,7 @@ def fit_baselines(schema: Schema, train: Inputs, sides: Mapping[str, Inputs], *,
             for t, *answered in zip(forests, *parts, strict=True):
                 target = schema.targets[t]
                 constant = _constant(target, train.y[labelled[:, t], t])
-                kind = "mean" if target.kind == "regression" else "majority"
+                kind = "majority" if target.task.has_classes else "mean"
                 same = np.repeat(constant[None], len(inputs.y), axis=0)  # (G,) or (G, K)
                 answers.setdefault(kind, {}).setdefault(target.name, {})[side] = same
                 answers.setdefault("forest", {}).setdefault(target.name, {})[side] = np.concatenate(answered)
@@ -168,10 +168,10 @@ class _Forest:
     def answer(self, table: Table) -> NDArray[np.float64]:
         """Answer the rows of a table.  # (G, W) -> (G,) or (G, K)"""
         if len(table) == 0:
-            return np.empty((0, self.target.width) if self.target.kind == "multiclass" else 0)
-        if self.target.kind == "regression":
-            return np.asarray(self.model.predict(table[:, self.columns]))
-        return spread_classes(self.model.predict_proba(table[:, self.columns]), self.model.classes_, self.target)
+            return np.empty((0, *self.target.shape))
+        if self.target.task.has_classes:
+            return spread_classes(self.model.predict_proba(table[:, self.columns]), self.model.classes_, self.target)
+        return np.asarray(self.model.predict(table[:, self.columns]))
 
 
 def _fit_forest(target: Target, table: Table, y: Table, seed: int) -> _Forest:
@@ -183,10 +183,10 @@ def _fit_forest(target: Target, table: Table, y: Table, seed: int) -> _Forest:
     columns = np.flatnonzero((table != np.median(table, axis=0)).sum(axis=0) >= needed)
     if len(columns) == 0:
         columns = np.zeros(1, dtype=np.intp)
-    if target.kind == "regression":
-        model = RandomForestRegressor(_TREES, max_features=1 / 3, n_jobs=usable_cores(), random_state=seed)
-    else:
+    if target.task.has_classes:
         model = RandomForestClassifier(_TREES, max_features="sqrt", n_jobs=usable_cores(), random_state=seed)
+    else:
+        model = RandomForestRegressor(_TREES, max_features=1 / 3, n_jobs=usable_cores(), random_state=seed)
     model.fit(table[:, columns], y)
     model.n_jobs = 1  # threads would add the trees' answers in any order, and round differently each time
     return _Forest(target, columns, model)
@@ -194,7 +194,7 @@ def _fit_forest(target: Target, table: Table, y: Table, seed: int) -> _Forest:
 
 def _constant(target: Target, y: Table) -> NDArray[np.float64]:
     """The mean, or the share of each class: the majority is the largest.  # () or (K,)"""
-    if target.kind == "multiclass":
+    if target.task.per_class:
         return np.bincount(y.astype(np.int64), minlength=target.width) / len(y)
     return np.asarray(y.mean(dtype=np.float64))
 

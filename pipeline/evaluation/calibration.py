@@ -23,7 +23,7 @@ def calibrate(
         validation: the same of the validation side.
         spread: labels, answers and standard deviations of an ensemble in original units, (n,) each; else None.
     """
-    facts = _of_numbers(y, answer, validation) if target.kind == "regression" else _of_classes(target, y, answer)
+    facts = _of_classes(target, y, answer) if target.task.has_classes else _of_numbers(y, answer, validation)
     return facts | (_of_ensemble(*spread) if spread else {})
 
 
@@ -42,14 +42,34 @@ def conformal_half_width(residual: Array, coverage: float = COVERAGE) -> float:
     return float(np.sort(residual)[k - 1]) if k <= len(residual) else float("inf")
 
 
+def stated_and_came(y: Array, answer: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """What was stated of each row, and whether it came true: of the positive class, or of the class that was called.
+
+    Args:
+        y: (n,) class index.
+        answer: (n,) probability of the positive class, or (n, K) of each.
+    """
+    if answer.ndim == 1:
+        return answer, y == 1
+    return answer.max(axis=1), answer.argmax(axis=1) == y
+
+
+def reliability(stated: Array, came: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Array, Array]:
+    """Rows, mean stated probability and share that came true in each of ten equal bins that has rows.  # (B,) each"""
+    place = np.clip((stated * _BINS).astype(np.intp), 0, _BINS - 1)
+    rows = np.bincount(place, minlength=_BINS)
+    there = rows > 0
+    said, seen = (np.bincount(place, values, _BINS)[there] / rows[there] for values in (stated, came))
+    return rows[there], said, seen
+
+
 def expected_calibration_error(stated: Array, came: NDArray[np.bool_]) -> float:
     """Mean distance of stated probability and share that came true, over ten bins weighted by their rows.
 
     Source: Naeini et al. 2015, AAAI, equation 1.
     """
-    place = np.clip((stated * _BINS).astype(np.intp), 0, _BINS - 1)
-    gaps = np.bincount(place, stated - came, _BINS)
-    return float(np.abs(gaps).sum() / len(stated))
+    rows, said, seen = reliability(stated, came)
+    return float(np.abs(said - seen) @ rows / len(stated))
 
 
 def _of_numbers(y: Array, answer: Array, validation: tuple[Array, Array]) -> dict[str, str]:
@@ -85,10 +105,8 @@ def _of_classes(target: Target, y: Array, answer: Array) -> dict[str, str]:
     labels, answers = y[there], answer[there]
     if not len(labels):
         return {}
-    if target.kind == "binary":
-        stated, came, what = answers, labels == 1, f"probability of {target.classes[1]}"
-    else:
-        stated, came, what = answers.max(axis=1), answers.argmax(axis=1) == labels, "probability of the call"
+    stated, came = stated_and_came(labels, answers)
+    what = "probability of the call" if target.positive is None else f"probability of {target.positive}"
     return {
         f"mean stated {what}": f"{stated.mean():.3f}",
         "share that came true": f"{came.mean():.3f}",

@@ -149,11 +149,11 @@ def _slices(
 def _label(target: Target, value: Any) -> str:
     if pd.isna(value):
         return ""
-    return f"{value:.3g}" if target.kind == "regression" else str(value)
+    return str(value) if target.task.has_classes else f"{value:.3g}"
 
 
 def _answer(target: Target, row: pd.Series, who: str) -> str:
     values = row[answer_columns(target, who)].to_numpy(dtype=np.float64)
-    if target.kind == "multiclass":
+    if target.task.per_class:
         return f"{target.classes[int(values.argmax())]} ({values.max():.2f})"
     return f"{values[0]:.3g}"

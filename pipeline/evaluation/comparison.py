@@ -159,8 +159,8 @@ def _other_targets(champion: Sequence[Target], challenger: Sequence[Target]) -> 
             return f"'{name}' is {other.kind} there, {target.kind} here"
         if other.unit != target.unit:
             return f"'{name}' is {_unit(other)} there, {_unit(target)} here"
-        # The probability of a binary target is that of its second class.
-        same = other.classes == target.classes if target.kind == "binary" else {*other.classes} == {*target.classes}
+        ordered = target.task.has_threshold  # then the answer is the probability of the second class
+        same = other.classes == target.classes if ordered else {*other.classes} == {*target.classes}
         if not same:
             return f"'{name}' has the classes {', '.join(other.classes)} there, {', '.join(target.classes)} here"
     return None

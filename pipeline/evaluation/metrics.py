@@ -199,8 +199,7 @@ def score_target(
         ShapeError: if `y` and `answer` do not fit each other or the target.
         DataError: if a labelled row has an answer that is not finite.
     """
-    width = (target.width,) if target.kind == "multiclass" else ()
-    labels, answers = _labelled(y, answer, name=target.name, width=width)
+    labels, answers = _labelled(y, answer, name=target.name, width=target.shape)
     if len(labels) == 0:
         return {}
     statistics = prepare_statistics(target.kind, labels, answers, threshold)
@@ -231,9 +230,8 @@ def compare_target(
 
     Source: the paired bootstrap, Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 8.
     """
-    width = (target.width,) if target.kind == "multiclass" else ()
-    labels, first = _labelled(y, challenger, name=target.name, width=width)
-    _, second = _labelled(y, champion, name=target.name, width=width)
+    labels, first = _labelled(y, challenger, name=target.name, width=target.shape)
+    _, second = _labelled(y, champion, name=target.name, width=target.shape)
     if len(labels) == 0:
         return {}
     mine = prepare_statistics(target.kind, labels, first, thresholds[0])

@@ -99,13 +99,13 @@ def read_answers(table: pd.DataFrame, schema: Schema, *, partial: bool = False) 
     answers = {}
     for target in schema.targets:
         values = table[answer_columns(target)].to_numpy(dtype=np.float64)
-        answers[target.name] = values if target.kind == "multiclass" else values[:, 0]
+        answers[target.name] = values.reshape(len(table), *target.shape)
     return answers
 
 
 def read_spread(table: pd.DataFrame, schema: Schema) -> dict[str, Array]:
     """Read the standard deviations of an ensemble's answers: regression target -> (n,); nothing of a single network."""
-    columns = [one for target in schema.targets if target.kind == "regression" for one in target.answer_columns]
+    columns = [one for target in schema.targets if not target.task.has_classes for one in target.answer_columns]
     return {
         str(one.target): table[one.name].to_numpy(np.float64)
         for one in columns
@@ -191,20 +191,20 @@ def build_table(
 
 def labels_of(table: pd.DataFrame, target: Target) -> Array:
     """(n,) labels of the table on the trained scale, NaN where missing."""
-    if target.kind == "regression":
-        values = table[target.name].to_numpy(dtype=np.float64, na_value=np.nan)
-        labels = np.full(len(values), np.nan)
-        there = ~np.isnan(values)
-        labels[there] = to_trained_scale(target, values[there])
-        return labels
-    codes = {name: float(code) for code, name in enumerate(target.classes)}
-    return np.array([codes.get(value, np.nan) for value in table[target.name]], dtype=np.float64)
+    if target.task.has_classes:
+        codes = {name: float(code) for code, name in enumerate(target.classes)}
+        return np.array([codes.get(value, np.nan) for value in table[target.name]], dtype=np.float64)
+    values = table[target.name].to_numpy(dtype=np.float64, na_value=np.nan)
+    labels = np.full(len(values), np.nan)
+    there = ~np.isnan(values)
+    labels[there] = to_trained_scale(target, values[there])
+    return labels
 
 
 def answers_of(table: pd.DataFrame, target: Target, who: str) -> Array:
     """(n,) or (n, K) answers of the table on the trained scale."""
     values = table[answer_columns(target, who)].to_numpy(dtype=np.float64)
-    return values if target.kind == "multiclass" else to_trained_scale(target, values[:, 0])
+    return to_trained_scale(target, values.reshape(len(table), *target.shape))
 
 
 def answerers(table: pd.DataFrame, target: Target) -> list[str]:
@@ -247,7 +247,7 @@ def choose_thresholds(schema: Schema, y: NDArray[np.float32], answers: Mapping[s
     return {
         target.name: choose_threshold(y[:, t], answers[target.name])
         for t, target in enumerate(schema.targets)
-        if target.kind == "binary"
+        if target.task.has_threshold
     }
 
 
@@ -335,7 +335,7 @@ def judge_table(
 def worst_rows(schema: Schema, table: pd.DataFrame, target: Target, count: int = 8) -> pd.DataFrame:
     """The rows whose answer is farthest from the label on the trained scale, worst first."""
     labels, answers = labels_of(table, target), answers_of(table, target, MODEL)
-    if target.kind == "multiclass":
+    if target.task.per_class:
         right = np.where(np.isnan(labels), 0, labels).astype(int)
         distance = 1 - answers[np.arange(len(labels)), right]
     else:
@@ -353,7 +353,7 @@ def _flat(place: str, scores: Mapping[str, Interval]) -> dict[str, float]:
 
 
 def _labels_for_people(target: Target, y: NDArray[np.float32]) -> list[Any]:
-    if target.kind != "regression":
+    if target.task.has_classes:
         return [None if np.isnan(value) else target.classes[int(value)] for value in y]
     values = from_trained_scale(target, y.astype(np.float64))
     return [None if np.isnan(value) else float(f"{value:.7g}") for value in values]  # what float32 holds, no more

@@ -71,7 +71,7 @@ def slice_labels(target: Target, y: Array, shown: Sequence[Any]) -> list[Slice]:
         y: (n,) labels on the trained scale; NaN is missing.
         shown: (n,) the same in original units.
     """
-    if target.kind != "regression":
+    if target.task.has_classes:
         return [Slice("label", name, y == code) for code, name in enumerate(target.classes)]
     units = f" {target.unit}" if target.unit else ""
     originals = np.array([np.nan if value is None else value for value in shown], dtype=np.float64)
@@ -106,7 +106,7 @@ def row_losses(target: Target, y: Array, answer: Array) -> Array:
         y: (n,) on the trained scale, without NaN.
         answer: (n,) or (n, K), as for `pipeline.evaluation.metrics.score_target`.
     """
-    if target.kind == "multiclass":
+    if target.task.per_class:
         stated = answer[np.arange(len(y)), y.astype(np.intp)]
         return np.asarray(-np.log(np.clip(stated, np.finfo(np.float64).eps, 1.0)))
     return np.asarray((answer - y) ** 2)
@@ -129,7 +129,7 @@ def try_slices(
         if not MIN_ROWS <= count < there.sum():
             continue
         a, b = challenger[rows], champion[rows]
-        pair = compare_losses(a, b, root=target.kind == "regression", resamples=resamples, seed=seed)
+        pair = compare_losses(a, b, root=not target.task.has_classes, resamples=resamples, seed=seed)
         p = sign_flip_test(a - b, seed=seed)
         outcomes.append(Outcome(one, count, pair.challenger.value, pair.champion.value, pair.difference, p))
     return outcomes

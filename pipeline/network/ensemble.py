@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.answer import PREDICTION, STD
+from pipeline.network.losses import LEARNING, Probabilities
 from pipeline.network.network import INPUTS, GraphNetwork
-from pipeline.schema import Schema
+from pipeline.schema import TASKS, Schema
 
 
 class Ensemble(nn.Module):
@@ -21,7 +22,6 @@ class Ensemble(nn.Module):
         outputs: the names of what `forward` returns, in its order.
     """
 
-    is_binary: Tensor
     has_log: Tensor
     log_a: Tensor
     log_b: Tensor
@@ -31,22 +31,26 @@ class Ensemble(nn.Module):
         assert members
         self.members = nn.ModuleList(members)
         self.outputs = (PREDICTION, STD) if len(members) > 1 else (PREDICTION,)
-        self.kinds = {target.kind for target in schema.targets}
-        self.multiclass = [
-            columns
-            for target, columns in zip(schema.targets, schema.slices, strict=True)
-            if target.kind == "multiclass"
-        ]
         per_column = [target for target in schema.targets for _ in range(target.width)]
         affine = [target.affine or (1.0, 0.0) for target in per_column]
         self.transforms = any(target.transform for target in schema.targets)
         for name, values in {
-            "is_binary": [target.kind == "binary" for target in per_column],
             "has_log": [target.transform is not None for target in per_column],
             "log_a": [a for a, _ in affine],
             "log_b": [b for _, b in affine],
         }.items():
             self.register_buffer(name, torch.tensor(values), persistent=False)
+        self.alone: list[tuple[slice, Probabilities]] = []  # columns, and what is made of them
+        for target, columns in zip(schema.targets, schema.slices, strict=True):
+            probabilities = LEARNING[target.kind].probabilities
+            if target.task.per_class and probabilities is not None:
+                self.alone.append((columns, probabilities))
+        self.together: list[tuple[str, Probabilities]] = []  # a mask of columns, and what is made of all at once
+        for kind, learning in LEARNING.items():
+            mask = [target.kind == kind for target in per_column]
+            if any(mask) and not TASKS[kind].per_class and learning.probabilities is not None:
+                self.register_buffer(f"is_{kind}", torch.tensor(mask), persistent=False)
+                self.together.append((f"is_{kind}", learning.probabilities))
 
     def forward(
         self,
@@ -81,13 +85,13 @@ class Ensemble(nn.Module):
         return forest(fields["u"], answer) if forest is not None else answer  # type: ignore[no-any-return]
 
     def _probabilities(self, prediction: Tensor) -> Tensor:
-        if "binary" in self.kinds:
-            prediction = torch.where(self.is_binary, torch.sigmoid(prediction), prediction)
-        if not self.multiclass:
+        for name, probabilities in self.together:
+            prediction = torch.where(getattr(self, name), probabilities(prediction), prediction)
+        if not self.alone:
             return prediction
         parts, end = [], 0
-        for columns in self.multiclass:
-            parts += [prediction[:, end : columns.start], torch.softmax(prediction[:, columns], dim=1)]
+        for columns, probabilities in self.alone:
+            parts += [prediction[:, end : columns.start], probabilities(prediction[:, columns])]
             end = columns.stop
         return torch.cat([*parts, prediction[:, end:]], dim=1)
 

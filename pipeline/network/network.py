@@ -221,7 +221,7 @@ class Head(nn.Module):
         )
         mean, std = torch.zeros(schema.output_dim), torch.ones(schema.output_dim)
         for t, (target, columns) in enumerate(zip(schema.targets, schema.slices, strict=True)):
-            if target.kind == "regression":
+            if not target.task.has_classes:
                 mean[columns], std[columns] = statistics["y"]["mean"][t], statistics["y"]["std"][t]
         self.register_buffer("y_mean", mean)
         self.register_buffer("y_std", std)

@@ -61,4 +61,4 @@ def spread_classes(
     """
     every = np.zeros((len(probability), max(2, len(target.classes))))
     every[:, classes.astype(np.intp)] = probability
-    return every if target.kind == "multiclass" else every[:, 1]
+    return every if target.task.per_class else every[:, 1]

@@ -142,9 +142,9 @@ def build_data_page(name: str, numbers: Mapping[str, Mapping[str, object]], draw
 def describe_target(target: Target) -> str:
     """Say in a line what is predicted and in which unit."""
     what = f"{target.name}: {target.description}" if target.description else target.name
-    if target.kind == "binary":
-        return f"{what}. Answer: the probability of '{target.classes[1]}' (0 to 1), against '{target.classes[0]}'."
-    if target.kind == "multiclass":
+    if target.positive is not None:
+        return f"{what}. Answer: the probability of '{target.positive}' (0 to 1), against '{target.classes[0]}'."
+    if target.task.per_class:
         return f"{what}. Answer: one of {len(target.classes)} classes and the probability of each."
     unit = f"in {target.unit}" if target.unit else "in the unit of the data, which was not stated"
     scale = {"log10": "log10", "p": "−log10 of mol/L"}.get(target.transform or "")
@@ -177,7 +177,7 @@ def limits_of(card: CardInputs) -> list[str]:
         limits.append(f"{name} outside {low:.4g} to {high:.4g}{scale}: no label in training lies there.")
     for name, (low, high) in scope.features.items():
         limits.append(f"Feature {name} outside {low:.4g} to {high:.4g}: none in training.")
-    unit = [target.name for target in card.schema.targets if target.kind == "regression" and not target.unit]
+    unit = [target.name for target in card.schema.targets if not target.task.has_classes and not target.unit]
     if unit:
         limits.append(f"Where a unit matters: none was stated for {', '.join(unit)}.")
     if scope.known:

@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem.Draw import rdMolDraw2D
 
+from pipeline.evaluation.calibration import reliability, stated_and_came
 from pipeline.report.canvas import COLORS, GREY, STROKES, Array, bare_svg, draw_figure, scatter, shorten, thin
 from pipeline.schema import DataKind, Target
 
 MAX_DRAWN_ATOMS = 150
-_BINS = 10
 
 
 def parity_plot(target: Target, y: ArrayLike, answer: ArrayLike) -> str:
@@ -67,7 +67,7 @@ def roc_plot(target: Target, y: ArrayLike, answers: Mapping[str, ArrayLike], thr
         for k, (name, positive, score) in enumerate(_one_vs_rest(target, y, answers)):
             tp, fp, cut = _counts(positive, score)
             rates = fp / max(fp[-1], 1), tp / max(tp[-1], 1)
-            area = np.sum(np.diff(rates[0]) * (rates[1][1:] + rates[1][:-1]) / 2)
+            area = np.trapezoid(rates[1], rates[0])
             label = f"{shorten(name, 24)}: area {area:.3f}"
             axes.plot(*thin(*rates), color=COLORS[k], linestyle=STROKES[k], linewidth=1.8, label=label)
             if k == 0 and threshold is not None:
@@ -98,7 +98,7 @@ def pr_plot(target: Target, y: ArrayLike, answers: Mapping[str, ArrayLike], thre
             )
             if k == 0 and threshold is not None:
                 _mark(axes, recall, precision, cut[1:], threshold)
-            if k == 0 and target.kind == "binary" and len(positive):
+            if k == 0 and target.task.has_threshold and len(positive):
                 axes.axhline(
                     positive.mean(), color=GREY, linewidth=1, label=f"share of positives {positive.mean():.3f}"
                 )
@@ -137,7 +137,7 @@ def confusion_plot(target: Target, y: ArrayLike, answer: ArrayLike, threshold: f
             color = "white" if share[i, j] > 0.55 else "black"
             text = f"{counts[i, j]:,}\n{share[i, j]:.0%}" if k <= 5 else f"{counts[i, j]}"
             axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=color, fontsize=fontsize)
-        axes.set_xlabel("called" if k > 2 or target.kind != "binary" else f"called, at threshold {cut:.3g}")
+        axes.set_xlabel(f"called, at threshold {cut:.3g}" if target.task.has_threshold else "called")
         axes.set_ylabel("label")
         axes.set_aspect("equal")
 
@@ -152,14 +152,7 @@ def reliability_plot(target: Target, y: ArrayLike, answer: ArrayLike) -> str:
         answer: (n,) probability of the positive class, or (n, K): then of the class that was called.
     """
     labels, answers = _labelled(y, answer)
-    stated = answers.max(axis=1) if answers.ndim == 2 else answers
-    came = labels == (answers.argmax(axis=1) if answers.ndim == 2 else 1)
-    place = np.clip((stated * _BINS).astype(np.intp), 0, _BINS - 1)
-    n = np.bincount(place, minlength=_BINS)
-    there = n > 0
-    n = n[there]
-    said = np.bincount(place, stated, _BINS)[there] / n
-    seen = np.bincount(place, came, _BINS)[there] / n
+    n, said, seen = reliability(*stated_and_came(labels, answers))
     z = 1.96
     middle = (seen + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(seen * (1 - seen) / n + z**2 / (4 * n**2))
@@ -173,10 +166,8 @@ def reliability_plot(target: Target, y: ArrayLike, answer: ArrayLike) -> str:
         for x, top, count in zip(said, seen + bars[1], n, strict=True):
             axes.annotate(f"{count:,}", (x, top), (0, 5), textcoords="offset points", ha="center", fontsize=7.5)
         axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.12), aspect="equal")
-        one = (
-            f"probability of {shorten(target.classes[1], 24)}" if target.kind == "binary" else "probability of the call"
-        )
-        axes.set_xlabel(f"stated {one}")
+        one = "the call" if target.positive is None else shorten(target.positive, 24)
+        axes.set_xlabel(f"stated probability of {one}")
         axes.set_ylabel("share that came true (number of rows)")
         axes.legend(loc="lower right")
 
@@ -191,15 +182,15 @@ def label_histogram(target: Target, y: Mapping[str, ArrayLike]) -> str:
         low, high = _range(*sides.values())
         for k, (side, labels) in enumerate(sides.items()):
             name = f"{side} ({len(labels):,})"
-            if target.kind == "regression":
-                counts, edges = np.histogram(labels, bins=30, range=(low, high))
-                share = counts / max(len(labels), 1)
-                axes.stairs(share, edges, color=COLORS[k], linestyle=STROKES[k], linewidth=1.8, label=name)
-            else:
+            if target.task.has_classes:
                 share = np.bincount(labels.astype(np.intp), minlength=len(target.classes)) / max(len(labels), 1)
                 left = np.arange(len(share)) + (k - (len(sides) - 1) / 2) * 0.8 / len(sides)
                 axes.bar(left, share, 0.8 / len(sides), color=COLORS[k], edgecolor="black", linewidth=0.5, label=name)
-        if target.kind == "regression":
+            else:
+                counts, edges = np.histogram(labels, bins=30, range=(low, high))
+                share = counts / max(len(labels), 1)
+                axes.stairs(share, edges, color=COLORS[k], linestyle=STROKES[k], linewidth=1.8, label=name)
+        if not target.task.has_classes:
             axes.set_xlabel(axis_name(target))
         else:
             many = len(target.classes) > 4
@@ -295,7 +286,7 @@ def target_figures(
     model = next(iter(answers.values()))
     if not np.isfinite(np.asarray(y, dtype=np.float64)).any():
         return {}
-    if target.kind == "regression":
+    if not target.task.has_classes:
         return {
             "Parity: answers over labels": parity_plot(target, y, model),
             "Residuals over answers": residual_plot(target, y, model),
@@ -365,7 +356,7 @@ def _one_vs_rest(
     target: Target, y: ArrayLike, answers: Mapping[str, ArrayLike]
 ) -> list[tuple[str, NDArray[np.bool_], Array]]:
     """The curves to draw: name, which rows are positive, their scores."""
-    if target.kind == "binary":
+    if target.task.has_threshold:
         pairs = {name: _labelled(y, answer) for name, answer in list(answers.items())[: len(COLORS)]}
         return [(name, labels == 1, scores) for name, (labels, scores) in pairs.items()]
     labels, scores = _labelled(y, next(iter(answers.values())))
@@ -375,9 +366,9 @@ def _one_vs_rest(
 
 def _counts(positive: NDArray[np.bool_], score: Array) -> tuple[Array, Array, Array]:
     """True and false positives when everything from a cut up is called positive; cuts descend from infinity."""
-    order = np.argsort(-score, kind="stable")
-    ends = (
-        np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1) if len(score) else np.array([], dtype=np.intp)
-    )
-    tp = np.append(0.0, np.cumsum(positive[order])[ends])
-    return tp, np.append(0.0, ends + 1.0) - tp, np.append(np.inf, score[order][ends])
+    from sklearn.metrics import confusion_matrix_at_thresholds
+
+    if len(score) == 0:
+        return np.zeros(1), np.zeros(1), np.full(1, np.inf)
+    _, fp, _, tp, cut = confusion_matrix_at_thresholds(positive, score)
+    return np.append(0.0, tp), np.append(0.0, fp), np.append(np.inf, cut)

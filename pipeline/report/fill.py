@@ -171,13 +171,13 @@ def worst_cases(schema: Schema, table: pd.DataFrame, target: Target) -> list[Wor
     for _, row in rows.iterrows():
         name = row.get("id")
         answer = row[answer_columns(target, MODEL)]
-        said = target.classes[int(answer.argmax())] if target.kind == "multiclass" else f"{float(answer.iloc[0]):.3g}"
+        said = target.classes[int(answer.argmax())] if target.task.per_class else f"{float(answer.iloc[0]):.3g}"
         label = row[target.name]
         cases.append(
             WorstCase(
                 row=int(row["row"]),
                 name=name,
-                label=f"{label:.3g}" if target.kind == "regression" else str(label),
+                label=str(label) if target.task.has_classes else f"{label:.3g}",
                 answer=said,
                 svg=draw_molecule(name) if name is not None and schema.data_kind == "molecule" else None,
             )
@@ -197,7 +197,7 @@ def _scope(store: Store) -> Scope:
         labels={
             target.name: (float(np.nanmin(y[:, t])), float(np.nanmax(y[:, t])))
             for t, target in enumerate(schema.targets)
-            if target.kind == "regression"
+            if not target.task.has_classes
         },
         features={
             column.name: (float(u[:, c].min()), float(u[:, c].max())) for c, column in enumerate(schema.graph_columns)

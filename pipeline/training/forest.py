@@ -37,10 +37,10 @@ def fit_forest(schema: Schema, u: Floats, y: Floats, seed: int) -> Trees:
         rows = choose_rows(np.flatnonzero(~np.isnan(y[:, t])), MAX_ROWS, seed)
         if not len(rows):
             continue
-        if target.kind == "regression":
-            model = ExtraTreesRegressor(_TREES, max_features=1 / 3, **options)
-        else:
+        if target.task.has_classes:
             model = ExtraTreesClassifier(_TREES, max_features="sqrt", **options)
+        else:
+            model = ExtraTreesRegressor(_TREES, max_features=1 / 3, **options)
         model.fit(np.nan_to_num(u[rows]), y[rows, t])
         parts["depth"].append(np.array([max(one.tree_.max_depth for one in model.estimators_)], np.int32))
         for tree in (one.tree_ for one in model.estimators_):
@@ -49,7 +49,7 @@ def fit_forest(schema: Schema, u: Floats, y: Floats, seed: int) -> Trees:
             children = np.stack([tree.children_left, tree.children_right], axis=1)
             value = np.zeros((tree.node_count, width), np.float32)
             answer = tree.value[:, 0]  # (m, 1), or (m, classes that training has)
-            if target.kind != "regression":
+            if target.task.has_classes:
                 answer = spread_classes(answer, model.classes_, target).reshape(len(answer), -1)
             value[:, : target.width] = answer
             parts["root"].append(np.array([first], np.int32))

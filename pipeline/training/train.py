@@ -25,7 +25,7 @@ from torch import Tensor
 from pipeline.dataset.split import TRAIN, VALIDATION
 from pipeline.errors import ConfigError, StoreError, TrainingError
 from pipeline.network.forest import Forest
-from pipeline.network.losses import TargetLoss, balance_classes
+from pipeline.network.losses import LEARNING, TargetLoss, balance_classes
 from pipeline.network.network import GraphNetwork, Statistics, build_network
 from pipeline.network.trees import read_forest, write_forest
 from pipeline.schema import Schema
@@ -106,8 +106,9 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
         self.log(MONITOR, loss, prog_bar=True, logger=False)
         for t, target in enumerate(self.targets):
             if not math.isnan(per_target[t]):
-                name = metric_name("val", target.name, "rmse" if target.kind == "regression" else "log_loss")
-                self.log(name, self._in_target_units(t, per_target[t]), logger=False)
+                learning, std = LEARNING[target.kind], self.network.head.y_std[self.starts[t]].item()
+                value = learning.in_units(per_target[t], std)
+                self.log(metric_name("val", target.name, learning.metric), value, logger=False)
 
     def on_train_epoch_end(self) -> None:
         row = {"train/loss": self._means("train")[0], "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"]}
@@ -122,11 +123,6 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
         sums, counts = self.totals[side]
         sums, counts = self.trainer.strategy.reduce(torch.stack([sums, counts.to(sums.dtype)]), reduce_op="sum")
         return (sums.sum() / counts.sum()).item(), (sums / counts).tolist()
-
-    def _in_target_units(self, t: int, loss: float) -> float:
-        if self.targets[t].kind != "regression":
-            return loss
-        return math.sqrt(loss) * self.network.head.y_std[self.starts[t]].item()
 
     def configure_optimizers(self) -> dict[str, Any]:
         steps = self.trainer.estimated_stepping_batches

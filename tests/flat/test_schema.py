@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError, StoreError
-from pipeline.schema import MOLAR_UNITS, RESERVED_NAMES, Column, Limits, Schema, Target, metric_key
+from pipeline.evaluation.metrics import leading_metrics, loss_metric
+from pipeline.network.losses import LEARNING
+from pipeline.schema import MOLAR_UNITS, RESERVED_NAMES, TASKS, Column, Limits, Schema, Target, metric_key
 from tests.support.schemas import GRAPHS, MOLECULES, RINGS, toy_schema
 
 NUMBER = Target("y", "regression")
@@ -109,6 +111,29 @@ def test_every_name_becomes_a_key_that_mlflow_takes(name: str) -> None:
     from mlflow.utils.validation import _validate_metric_name
 
     _validate_metric_name(f"test/{metric_key(name)}/rmse")
+
+
+@pytest.mark.parametrize(
+    ("target", "shape", "positive"),
+    [
+        (Target("t", "regression"), (), None),
+        (Target("t", "binary", classes=("no", "yes")), (), "yes"),
+        (Target("t", "multiclass", classes=("a", "b", "c")), (3,), None),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+def test_a_target_says_how_its_answers_look(target: Target, shape: tuple[int, ...], positive: str | None) -> None:
+    assert (target.shape, target.positive) == (shape, positive)
+    assert target.width == (3 if shape else 1)
+    assert target.task.has_classes == bool(target.classes)
+
+
+def test_every_kind_of_target_is_learnt_and_measured() -> None:
+    assert set(LEARNING) == set(TASKS)
+    for kind, task in TASKS.items():
+        assert loss_metric(kind).lower_is_better
+        assert leading_metrics(kind)
+        assert (LEARNING[kind].probabilities is not None) == task.has_classes
 
 
 # --- names beside each other ----------------------------------------------------------------------------------------

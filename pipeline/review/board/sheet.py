@@ -244,7 +244,7 @@ def _drawn(schema: Schema, table: pd.DataFrame, thresholds: Mapping[str, float])
         answers = {who: answers_of(table, target, who) for who in answerers(table, target)}
         pictures = target_figures(target, labels, answers, thresholds.get(target.name))
         drawn |= {f"{target.name}: {name.lower()}": pictures[name] for name in FIGURES if name in pictures}
-        if target.kind == "regression" and set(answer_columns(target, "champion")) <= set(table.columns):
+        if not target.task.has_classes and set(answer_columns(target, "champion")) <= set(table.columns):
             theirs = answers_of(table, target, "champion")
             drawn[f"{target.name}, the champion's answers"] = parity_plot(
                 target, np.where(np.isfinite(theirs), labels, np.nan), theirs
