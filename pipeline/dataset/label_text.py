@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from pipeline.rows.number import read_number
 from pipeline.rows.table import MISSING_WORDS
 
 POSITIVE_WORDS = (
@@ -43,25 +44,13 @@ def parse_number(value: object, decimal: str) -> tuple[str, float | None]:
     if isinstance(value, bool):
         return "", None
     if isinstance(value, (int, float)):
-        return "", to_float(value)
+        try:
+            return "", float(value)
+        except OverflowError:  # an integer of hundreds of digits
+            return "", math.inf
     text = str(value).strip()
     sign = next((sign for sign in _SIGNS if text.startswith(sign)), "") if text[:1] in _SIGNS else ""
-    digits = text[len(sign) :].strip().replace("\u2212", "-")  # the minus of typesetters
-    if decimal == ",":
-        # A point beside decimal commas is a separator of thousands: 1.234 would be read a thousand times too small.
-        digits = digits.replace(",", ".") if "." not in digits else ""
-    return sign, to_float(digits)
-
-
-def to_float(value: str | float) -> float | None:
-    if isinstance(value, str) and "_" in value:  # Python would read 1_000
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        return None
-    except OverflowError:  # an integer of hundreds of digits
-        return math.inf
+    return sign, read_number(text[len(sign) :], decimal)
 
 
 def class_name(value: object, decimal: str = ".") -> str:

@@ -17,11 +17,11 @@ from pipeline.dataset.label_text import (
     is_missing,
     parse_number,
     positive_class,
-    to_float,
 )
 from pipeline.dataset.split import Keys, number_keys
 from pipeline.errors import ConfigError, DataError, RowError
 from pipeline.rows.delimited import MAX_NAME_CHARS
+from pipeline.rows.number import read_number
 from pipeline.scale import transform
 from pipeline.schema import Target, TargetKind
 
@@ -182,7 +182,7 @@ class LabelScan:
                 f"target '{self.name}': a label is a text of more than {MAX_NAME_CHARS} characters, which is no class; "
                 "name another column, or mend the row."
             )
-        numbers = {name: to_float(name) for name in names}
+        numbers = {name: read_number(name) for name in names}
         ranked = sorted(names, key=lambda name: (numbers[name] is None, numbers[name] or 0.0, name))
         if kind == "multiclass":
             if positive is not None:

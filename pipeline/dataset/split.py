@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import SplitError
+from pipeline.rows.number import read_number
 from pipeline.schema import Target
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -353,10 +354,10 @@ def _time(value: object, decimal: str) -> float:
     if isinstance(value, (int, float)):
         return float(value)
     if isinstance(value, str):
-        try:
-            return math.nan if "_" in value else float(value.replace(decimal, "."))  # to Python 2019_1 is 20191
-        except ValueError:
-            value = _date(value.strip())
+        number = read_number(value, decimal)
+        if number is not None:
+            return number
+        value = _date(value.strip())
     return _year(value) if isinstance(value, datetime) else math.nan
 
 

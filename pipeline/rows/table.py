@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pipeline.digests import file_sha256
 from pipeline.errors import DataError, RowError
 from pipeline.rows import delimited, parquet, sdf
+from pipeline.rows.number import read_number
 
 MISSING_WORDS = frozenset(("", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none"))
 """Texts, in small letters, that stand for a missing number."""
@@ -160,7 +161,7 @@ def parse_numbers(values: Values, decimal: str = ".") -> tuple[NDArray[np.float6
 
     Args:
         values: (B,) as in `Rows`.
-        decimal: the decimal sign of text. With ",", text with a point is unreadable: "1.234" may be a thousand.
+        decimal: the decimal sign of text, as for `read_number`.
 
     Returns:
         (B,) numbers, NaN where missing or unreadable, infinite where the text says so; (B,) which are unreadable.
@@ -274,15 +275,10 @@ def _number(value: object, decimal: str) -> float | None:
     """The number, NaN for missing, None for unreadable."""
     if value is None:
         return math.nan
+    if isinstance(value, str):
+        return math.nan if value.strip().lower() in MISSING_WORDS else read_number(value, decimal)
     try:
-        if not isinstance(value, str):
-            return None if isinstance(value, bool | np.bool_) else float(value)  # type: ignore[arg-type]
-        text = value.strip().replace("−", "-")
-        if text.lower() in MISSING_WORDS:
-            return math.nan
-        if "_" in text or (decimal == "," and "." in text):
-            return None
-        return float(text.replace(",", ".") if decimal == "," else text)
+        return None if isinstance(value, bool | np.bool_) else float(value)  # type: ignore[arg-type]
     except (ValueError, TypeError, OverflowError):
         return None
 
