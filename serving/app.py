@@ -1,7 +1,7 @@
 """The production server: `python -m serving.app --model models:/NAME@champion` or `--bundle DIR`.
 
     this process: socket, limits, queue, log, metrics; no bundle's code        serving/server/front, fleet
-    workers: one process each, one bundle's code, MLflow's own scoring server  serving/server/engine
+    workers: one process each, one bundle's code                               serving/server/engine
 
 Login and TLS are the ingress's.
 """

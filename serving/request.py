@@ -248,6 +248,8 @@ def read_feature(value: object, column: Column) -> float:
     """
     if value is None:
         raise RowError("missing", f"'{column.name}' is empty; expected a number.")
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise RowError("wrong_type", f"'{column.name}' is no number.")
     return float(encode([value], column, "the request's")[0])
 
 

@@ -1,4 +1,4 @@
-"""A worker: one process that holds one bundle's code and answers through MLflow's own scoring server.
+"""A worker: one process that holds one bundle's code, and answers as MLflow's scoring server does.
 
     python -B -m serving.server.engine FD BUNDLE
 
@@ -19,7 +19,6 @@ import socket
 import sys
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,19 +27,8 @@ from pipeline.machine import give_memory_back
 from serving.server.frames import LARGE, PLACES, pack_frame, read_frame
 from serving.server.inference import read_inference, write_inference
 from serving.server.json_guard import parse_json
-from serving.server.numbers import take_out
 from serving.server.refusal import RequestError
-
-JSON, CSV = "application/json", "text/csv"
-PARQUET = "application/vnd.apache.parquet"
-MAX_PARQUET_BYTES = 256 << 20  # unpacked
-MAX_PARQUET_ROWS = 1_000_000
-
-_SCOPE: dict[str, Any] = {
-    **{"type": "http", "method": "POST", "path": "/invocations", "raw_path": b"/invocations", "query_string": b""},
-    **{"root_path": "", "http_version": "1.1", "scheme": "http", "asgi": {"version": "3.0"}},
-    **{"server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1)},
-}
+from serving.server.tables import JSON, read_json, read_table
 
 log = logging.getLogger("serving")
 
@@ -58,64 +46,18 @@ class Request:
     deadline: float | None = None  # moment of time.monotonic(), which all processes of a machine share
     rows: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    refusal: RequestError | None = None
-    no_numbers: dict[int, str] = field(default_factory=dict)  # row -> column
-
-
-CURRENT: ContextVar[Request] = ContextVar("CURRENT")
-
-
-class Noted:
-    """The loaded model, as MLflow's scoring server sees it: notes rows, row errors and refusals of each request."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self.metadata = model.metadata
-        self._names = [column.name for column in model.metadata.get_input_schema().inputs if column.required]
-
-    def predict(self, data: Any, params: Any = None) -> Any:
-        import pandas as pd
-        from mlflow.exceptions import MlflowException
-
-        request = CURRENT.get()
-        request.rows = len(data)
-        missing = [name for name in self._names if name not in getattr(data, "columns", self._names)]
-        if missing:
-            message = f"the request has no column {missing}; expected the columns {self._names}"
-            request.refusal = RequestError(400, "INVALID_PARAMETER_VALUE", message)
-        if request.content_type == CSV and not isinstance(data.index, pd.RangeIndex):
-            # pandas then takes the first column for row labels, and each other one for its neighbour.
-            request.refusal = RequestError(400, "BAD_REQUEST", "a row has more cells than the header")
-            raise request.refusal
-        try:
-            answers = self._model.predict(data, params=params)
-        except MlflowException as error:
-            # The bundle's own errors hold nothing of the request; MLflow's, such as those of its schema check, do.
-            if request.refusal is None and not type(error).__module__.startswith("mlflow."):
-                status = error.get_http_status_code()
-                request.refusal = RequestError(status if status != 500 else 503, error.error_code, error.message)
-            raise
-        except Exception as error:
-            # Its text may hold the client's data.
-            log.error("the model failed on request %d: %s", request.id, type(error).__name__)
-            raise
-        for row, name in request.no_numbers.items():
-            if answers["error"].iat[row] == "missing":
-                answers.loc[row, ["error", "error_detail"]] = "wrong_type", f"'{name}' is no number."
-        request.errors.update(code for code in answers["error"] if code is not None)
-        return answers
 
 
 class Engine:
-    """Answers requests with MLflow's scoring server around one model."""
+    """Answers requests with one bundle."""
 
     def __init__(self, folder: Path) -> None:
         import mlflow.pyfunc
-        from mlflow.pyfunc import scoring_server
 
         config = {"threads": 1}  # of the network: workers stand beside each other
         model = mlflow.pyfunc.load_model(str(folder), suppress_warnings=True, model_config=config)
-        self.app = scoring_server.init(Noted(model))
+        # MLflow would check the table before the model does, and answer for all rows where one is wrong.
+        self._model = model.unwrap_python_model()
         signature = model.metadata.signature
         self.inputs, self.outputs = (
             [{"name": str(column.name), "type": _type_name(column)} for column in columns]
@@ -138,114 +80,46 @@ class Engine:
 
     async def answer(self, request: Request) -> tuple[int, bytes]:
         """Status and body of the answer, always JSON; a refusal never repeats what the client sent."""
-        CURRENT.set(request)
         set_deadline(request.deadline)
+        work = self._infer if request.kind == "infer" else self._invoke
         try:
-            if request.kind == "infer":
-                return 200, await self._infer(request)
-            body = request.body
-            if request.content_type == JSON:
-                body = await asyncio.to_thread(self._read_json, request)
-            elif request.content_type == PARQUET:
-                body = await asyncio.to_thread(_read_parquet, request.body, self.inputs)
-            return 200, await self._invoke(request, body, request.content_type)
+            return 200, await asyncio.to_thread(work, request)
         except RequestError as refusal:
             return refusal.status, refusal.body(v2=request.kind == "infer")
 
-    def _read_json(self, request: Request) -> bytes:
-        """The body as MLflow may see it."""
-        asked = parse_json(request.body)
-        request.no_numbers = take_out(asked, self.inputs)
-        return json.dumps(asked).encode() if request.no_numbers else request.body
+    def _invoke(self, request: Request) -> bytes:
+        """A request of `/invocations`."""
+        table = read_table(request.body, request.content_type, self.inputs)
+        return json.dumps({"predictions": self._predict(request, table)}).encode()
 
-    async def _infer(self, request: Request) -> bytes:
+    def _infer(self, request: Request) -> bytes:
         """A request of the Open Inference Protocol."""
+        asked = parse_json(request.body)
+        records = self._predict(request, read_json(read_inference(asked, self.inputs)))
+        found = write_inference(asked, records, request.model, request.version, self.outputs)
+        return json.dumps(found).encode()
 
-        def read() -> tuple[Any, bytes]:
-            asked = parse_json(request.body)
-            return asked, json.dumps(read_inference(asked, self.inputs)).encode()
-
-        def write(answer: bytes) -> bytes:
-            found = write_inference(asked, json.loads(answer), request.model, request.version, self.outputs)
-            return json.dumps(found).encode()
-
-        asked, table = await asyncio.to_thread(read)
-        return await asyncio.to_thread(write, await self._invoke(request, table, JSON))
-
-    async def _invoke(self, request: Request, body: bytes, content_type: str) -> bytes:
-        """Ask MLflow's `/invocations`.
+    def _predict(self, request: Request, table: Any) -> list[dict[str, Any]]:
+        """Let the bundle answer; one record a row.
 
         Raises:
-            RequestError: if it does not answer.
+            RequestError: if it refuses the request as a whole.
         """
-        headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
-        scope = _SCOPE | {"headers": headers}
-        incoming = [{"type": "http.request", "body": body, "more_body": False}]
-        sent: list[Any] = []
+        from mlflow.exceptions import MlflowException
 
-        async def receive() -> Any:
-            return incoming.pop() if incoming else await asyncio.Event().wait()
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
+        request.rows = len(table)
         try:
-            await self.app(scope, receive, send)
-            status = sent[0]["status"]
-        except Exception:  # what MLflow's parsers do not catch; the text may hold the client's data
-            status = 400
-        if status != 200:
-            raise request.refusal or RequestError(400, "BAD_REQUEST", _unread(content_type, self.inputs))
-        return b"".join(message.get("body", b"") for message in sent)
-
-
-def _unread(content_type: str, inputs: list[dict[str, str]]) -> str:
-    forms = ", ".join(("dataframe_records", "dataframe_split", "instances", "inputs"))
-    columns = ", ".join(f"{one['name']} ({one['type']})" for one in inputs)
-    what = f"an object with exactly one of {forms}" if content_type == JSON else "a table"
-    return f"the body cannot be read as {what} with the columns {columns}; see /docs"
+            answers = self._model.predict(None, table)
+        except MlflowException as error:  # the bundle's own words, which hold nothing of the request
+            status = error.get_http_status_code()
+            raise RequestError(status if status != 500 else 503, error.error_code, error.message) from None
+        request.errors.update(code for code in answers["error"] if code is not None)
+        return list(answers.to_dict("records"))
 
 
 def _type_name(column: Any) -> str:
     """`string`, `double` or `any`."""
     return str(getattr(column.type, "name", "any")).lower() if column.type is not None else "any"
-
-
-def _read_parquet(body: bytes, inputs: list[dict[str, str]]) -> bytes:
-    """The body as MLflow may see it: whole numbers of 64 bits are no doubles to it, nor is a category a string.
-
-    Raises:
-        RequestError: if it is no Parquet, or too large: its own footer says to which size a small file unpacks.
-    """
-    from io import BytesIO
-
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        file = parquet.ParquetFile(BytesIO(body))
-    except Exception:  # pyarrow's errors, and what a damaged footer makes of them
-        raise RequestError(400, "BAD_REQUEST", "the body is no Parquet file") from None
-    footer = file.metadata
-    size = sum(footer.row_group(k).total_byte_size for k in range(footer.num_row_groups))
-    if footer.num_rows > MAX_PARQUET_ROWS or size > MAX_PARQUET_BYTES:
-        limits = f"{MAX_PARQUET_ROWS} rows or {MAX_PARQUET_BYTES} bytes"
-        raise RequestError(413, "BAD_REQUEST", f"the Parquet file unpacks to more than {limits}")
-    types = {one["name"]: one["type"] for one in inputs}
-    schema = file.schema_arrow
-    for k, column in enumerate(schema):
-        if types.get(column.name) == "double" and pa.types.is_integer(column.type):
-            schema = schema.set(k, column.with_type(pa.float64()))
-        if types.get(column.name) == "string" and pa.types.is_dictionary(column.type):
-            schema = schema.set(k, column.with_type(pa.string()))
-    if schema.equals(file.schema_arrow):
-        return body
-    out = BytesIO()
-    try:
-        parquet.write_table(file.read().cast(schema.remove_metadata()), out)
-    except (pa.ArrowException, OSError):
-        raise RequestError(400, "BAD_REQUEST", "the body is a damaged Parquet file") from None
-    return out.getvalue()
 
 
 class Worker:
@@ -331,5 +205,4 @@ async def main(connection: socket.socket, folder: Path) -> None:
 
 if __name__ == "__main__":
     forget_own_code()
-    os.environ["MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"] = "86400"  # the server's time budget rules
     asyncio.run(main(socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2])))

@@ -18,12 +18,12 @@ from typing import Any
 
 from pipeline.machine import give_memory_back
 from serving.server.docs import docs_page, openapi
-from serving.server.engine import CSV, JSON, PARQUET
 from serving.server.fleet import Answer, Fleet, Job
 from serving.server.frames import LARGE
 from serving.server.inference import describe_model
 from serving.server.prometheus import CONTENT_TYPE, Metrics
 from serving.server.refusal import RequestError
+from serving.server.tables import CSV, JSON, PARQUET
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -67,13 +67,14 @@ def read_inference(request: Any, columns: list[Column]) -> dict[str, Any]:
     return {"dataframe_split": {"columns": names, "data": [list(row) for row in zip(*values, strict=True)]}}
 
 
-def write_inference(request: Any, answer: Any, name: str, version: str, outputs: list[Column]) -> dict[str, Any]:
+def write_inference(
+    request: Any, rows: list[dict[str, Any]], name: str, version: str, outputs: list[Column]
+) -> dict[str, Any]:
     """The answer in the protocol's words.
 
     Args:
-        answer: what the scoring server answered: `predictions`, one record a row.
+        rows: one record a row.
     """
-    rows = answer["predictions"]
     wanted = _wanted_outputs(request)
     shown = [column for column in outputs if not wanted or column["name"] in wanted]
     tensors = []

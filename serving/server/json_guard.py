@@ -1,4 +1,4 @@
-"""JSON that the scoring server may see: bounded in depth and digits, keys once, finite numbers, UTF-8.
+"""JSON as a request may be: bounded in depth and digits, keys once, finite numbers, UTF-8.
 
 Python's own parser takes more than JSON (NaN, Infinity, keys twice) and fails on less (deep nesting, long integers).
 """

@@ -33,12 +33,12 @@ def test_a_column_may_be_nested_and_empty():
 
 
 def test_answers_name_type_and_length():
-    answer = {"predictions": [{"size": 1.5, "error": None}, {"size": None, "error": "invalid_smiles"}]}
-    assert write_inference(GOOD, answer, "atoms", "3", OUTPUTS) == {
+    rows = [{"size": 1.5, "error": None}, {"size": None, "error": "invalid_smiles"}]
+    assert write_inference(GOOD, rows, "atoms", "3", OUTPUTS) == {
         **{"model_name": "atoms", "model_version": "3", "id": "7"},
         "outputs": [tensor("size", [1.5, None], "FP64"), tensor("error", ["", "invalid_smiles"])],
     }
-    some = write_inference(GOOD | {"outputs": [{"name": "error"}]}, answer, "atoms", "3", OUTPUTS)
+    some = write_inference(GOOD | {"outputs": [{"name": "error"}]}, rows, "atoms", "3", OUTPUTS)
     assert [one["name"] for one in some["outputs"]] == ["error"]
 
 

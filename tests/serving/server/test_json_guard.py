@@ -1,4 +1,4 @@
-"""JSON that the scoring server may see; Python's own parser is the oracle for what is JSON."""
+"""JSON as a request may be; Python's own parser is the oracle for what is JSON."""
 
 from __future__ import annotations
 
