@@ -25,9 +25,10 @@ import uvicorn
 from pipeline.errors import BundleError, ConfigError, PipelineError
 from pipeline.machine import usable_cores
 from serving.server import releases
-from serving.server.connection import HEAD_S, Connection
+from serving.server.connection import Connection
 from serving.server.fleet import Fleet, Release
-from serving.server.front import Gate, Limits, write_line
+from serving.server.front import Gate, write_line
+from serving.server.limits import Limits
 from serving.server.prometheus import Metrics
 
 log = logging.getLogger("serving")
@@ -44,9 +45,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, default=5001, help="default %(default)s")
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: usable cores)")
-    parser.add_argument("--queue", type=int, default=64, help="requests that may wait (default %(default)s)")
-    parser.add_argument("--timeout", type=float, default=30.0, help="seconds a request may take (default %(default)s)")
-    parser.add_argument("--max_body_mb", type=float, default=10.0, help="largest body, in MB (default %(default)s)")
+    parser.add_argument("--queue", type=int, default=Limits.queue, help="requests that may wait (default %(default)s)")
+    parser.add_argument(
+        "--timeout", type=float, default=Limits.time_s, help="seconds a request may take (default %(default)s)"
+    )
+    parser.add_argument(
+        "--max_body_mb",
+        type=float,
+        default=Limits.body_bytes / (1 << 20),
+        help="largest body, in MB (default %(default)s)",
+    )
     parser.add_argument(
         "--drain", type=float, default=2.0, metavar="SECONDS",
         help="after SIGTERM, stay reachable but not ready for so long (default %(default)s)",
@@ -76,10 +84,10 @@ class Server(uvicorn.Server):
 
 async def serve(options: argparse.Namespace, listening: socket.socket) -> None:
     """Start the workers, then answer until SIGTERM."""
-    fleet = Fleet(options.workers, options.queue)
+    limits = Limits(body_bytes=int(options.max_body_mb * (1 << 20)), queue=options.queue, time_s=options.timeout)
+    fleet = Fleet(options.workers, limits)
     metrics = Metrics(fleet)
     fleet.on_change = lambda kind: metrics.changes.labels(kind).inc()
-    limits = Limits(body_bytes=int(options.max_body_mb * (1 << 20)), time_s=options.timeout)
     gate = Gate(fleet, metrics, limits)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -90,7 +98,7 @@ async def serve(options: argparse.Namespace, listening: socket.socket) -> None:
         uvicorn.Config(
             gate, http=Connection, loop="asyncio", ws="none", lifespan="off", interface="asgi3",
             log_config=None, access_log=False, server_header=False, proxy_headers=False,
-            timeout_keep_alive=int(HEAD_S), timeout_graceful_shutdown=int(options.timeout) + 5,
+            timeout_keep_alive=int(limits.head_s), timeout_graceful_shutdown=int(options.timeout) + 5,
         )
     )  # fmt: skip
     running = asyncio.create_task(server.serve([listening]))

@@ -8,24 +8,20 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
+from serving.server.limits import Limits
 from serving.server.refusal import RequestError
-
-HEAD_S = 10.0
-"""Seconds until the head of a request must have come, from the start or from the last answer."""
-READ_S = 30.0
-"""Seconds in which a client must read on."""
-MAX_CONNECTIONS = 4096
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection with time limits."""
+    """uvicorn's connection with limits; uvicorn makes one for each client."""
 
+    limits = Limits()
     _waiting: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > self.limits.connections:
             self._refuse(RequestError(503, "TEMPORARILY_UNAVAILABLE", "too many connections"))
         else:
             self._wait_for_head()
@@ -47,7 +43,7 @@ class Connection(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self.loop.call_later(READ_S, self.transport.abort)
+        self._stalled = self.loop.call_later(self.limits.read_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -72,7 +68,7 @@ class Connection(H11Protocol):
 
     def _wait_for_head(self) -> None:
         self._stop_waiting()
-        self._waiting = self.loop.call_later(HEAD_S, self.transport.close)
+        self._waiting = self.loop.call_later(self.limits.head_s, self.transport.close)
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None:

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.machine import give_memory_back
-from serving.server.frames import LARGE, PLACES, pack_frame, read_frame
+from serving.server.frames import pack_frame, read_frame
 from serving.server.inference import read_inference, write_inference
 from serving.server.json_guard import parse_json
+from serving.server.limits import Limits
 from serving.server.refusal import RequestError
 from serving.server.tables import JSON, read_json, read_table
 
@@ -151,7 +152,7 @@ class Worker:
         head = {"id": request.id, "status": status, "rows": request.rows, "errors": request.errors}
         batches = [self.batches.popleft() for _ in range(len(self.batches))]
         self.writer.write(pack_frame(head | {"batches": batches}, body))
-        large = max(len(request.body), len(body)) > LARGE
+        large = max(len(request.body), len(body)) > Limits.large_bytes
         request.body = body = b""
         await self.writer.drain()
         if large:
@@ -188,7 +189,7 @@ async def main(connection: socket.socket, folder: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     reader, writer = await asyncio.open_connection(sock=connection)
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(PLACES))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(Limits.places))
     try:
         engine = Engine(folder)
         ready = await engine.describe()

@@ -24,14 +24,9 @@ from typing import Any
 
 from pipeline.errors import BundleError
 from pipeline.imports import ROOT
-from serving.server.frames import LARGE, PLACES, pack_frame, read_frame
+from serving.server.frames import pack_frame, read_frame
+from serving.server.limits import Limits
 from serving.server.refusal import RequestError
-
-START_S = 300
-GRACE_S = 5.0
-"""Seconds that work may go on beyond its deadline, inside a library that does not look, before its worker is killed."""
-TRIES = 2
-"""A request whose worker died is given to another one; not for ever, it may be the reason."""
 
 log = logging.getLogger("serving")
 
@@ -80,8 +75,8 @@ class Answer:
 class Worker:
     """The server's side of one process."""
 
-    def __init__(self, release: Release) -> None:
-        self.release = release
+    def __init__(self, release: Release, limits: Limits) -> None:
+        self.release, self.limits = release, limits
         self.jobs: dict[int, Job] = {}
         self.ready: dict[str, Any] = {}
 
@@ -118,7 +113,7 @@ class Worker:
     async def _hear(self) -> dict[str, Any]:
         """The worker's first words."""
         try:
-            async with asyncio.timeout(START_S):
+            async with asyncio.timeout(self.limits.start_s):
                 head, _ = await read_frame(self.reader)
         except (EOFError, TimeoutError):
             head = {"failure": "the worker ended or hung while it loaded the bundle"}
@@ -134,11 +129,13 @@ class Worker:
     def give_up(self, job: Job) -> None:
         """Nobody waits for a request: it must end by its own deadline, else the worker is killed."""
         left = max(0.0, job.head["deadline"] - time.monotonic())
-        asyncio.get_running_loop().call_later(left + GRACE_S, self._kill_if_busy, job.head["id"])
+        asyncio.get_running_loop().call_later(left + self.limits.grace_s, self._kill_if_busy, job.head["id"])
 
     def _kill_if_busy(self, number: int) -> None:
         if number in self.jobs:
-            log.warning("a request did not end by its deadline and %g s more; its worker is killed", GRACE_S)
+            log.warning(
+                "a request did not end by its deadline and %g s more; its worker is killed", self.limits.grace_s
+            )
             self.kill()
 
     def kill(self) -> None:
@@ -149,7 +146,7 @@ class Worker:
         """End the process; it goes when its socket closes."""
         self.writer.close()
         try:
-            async with asyncio.timeout(GRACE_S):
+            async with asyncio.timeout(self.limits.grace_s):
                 await self.process.wait()
         except TimeoutError:
             self.kill()
@@ -161,12 +158,12 @@ class Fleet:
 
     Args:
         size: workers of a release.
-        queue: requests that may wait.
+        limits: of the queue, and of the work of a worker.
         on_change: called with "restarted" or "swapped", for the metrics.
     """
 
-    def __init__(self, size: int, queue: int, on_change: Callable[[str], None] = lambda _: None) -> None:
-        self.size, self.limit, self.on_change = size, queue, on_change
+    def __init__(self, size: int, limits: Limits, on_change: Callable[[str], None] = lambda _: None) -> None:
+        self.size, self.limits, self.on_change = size, limits, on_change
         self.queue: deque[Job] = deque()
         self.workers: list[Worker] = []
         self.release: Release | None = None
@@ -182,7 +179,7 @@ class Fleet:
 
     @property
     def saturated(self) -> bool:
-        return len(self.queue) >= self.limit
+        return len(self.queue) >= self.limits.queue
 
     @property
     def alive(self) -> bool:
@@ -197,7 +194,7 @@ class Fleet:
         Raises:
             BundleError: if one cannot start or is not accepted; then nothing has changed.
         """
-        workers = [Worker(release) for _ in range(self.size)]
+        workers = [Worker(release, self.limits) for _ in range(self.size)]
         try:
             async with asyncio.TaskGroup() as group:
                 for worker in workers:
@@ -228,7 +225,7 @@ class Fleet:
         job = Job(head | {"id": next(self._ids)}, body)
         self.queue.append(job)
         self._dispatch()
-        if len(self.queue) > self.limit:
+        if len(self.queue) > self.limits.queue:
             self.queue.remove(job)
             raise RequestError(
                 429, "RESOURCE_EXHAUSTED", "too many requests are waiting", Retry_After=str(self.retry_after())
@@ -247,7 +244,7 @@ class Fleet:
 
     def retry_after(self) -> int:
         """Seconds until the requests that wait now are likely done."""
-        places = max(1, PLACES * len(self.workers))
+        places = max(1, self.limits.places * len(self.workers))
         return max(1, math.ceil(len(self.queue) * self.mean_s / places))
 
     async def close(self) -> None:
@@ -261,14 +258,14 @@ class Fleet:
 
     def _dispatch(self) -> None:
         for job in list(self.queue):
-            free = [worker for worker in self._workers_for(job) if len(worker.jobs) < PLACES]
+            free = [worker for worker in self._workers_for(job) if len(worker.jobs) < self.limits.places]
             if free:
                 self.queue.remove(job)
                 min(free, key=lambda worker: worker.load).send(job)
 
     def _workers_for(self, job: Job) -> list[Worker]:
         """Of several workers the first one takes no large request: a small one never has to wait for those."""
-        return self.workers[1:] or self.workers if len(job.body) > LARGE else self.workers
+        return self.workers[1:] or self.workers if len(job.body) > self.limits.large_bytes else self.workers
 
     async def _attend(self, worker: Worker) -> None:
         """Take a worker's answers until it ends; then start another one in its place."""
@@ -298,7 +295,7 @@ class Fleet:
             if job.answer.done():
                 continue
             job.worker = None
-            if job.tries < TRIES:
+            if job.tries < self.limits.tries:
                 self.queue.appendleft(job)
             else:
                 job.answer.set_exception(
@@ -313,7 +310,7 @@ class Fleet:
             await asyncio.sleep(pause)
             if self.release is not release:
                 return
-            worker = Worker(release)
+            worker = Worker(release, self.limits)
             try:
                 await worker.start()
             except (BundleError, OSError) as error:

@@ -7,12 +7,6 @@ import json
 import struct
 from typing import Any
 
-PLACES = 4
-"""Requests that one worker computes at the same time, each in a thread; they share its network."""
-
-LARGE = 1 << 20
-"""Bytes of a request or of an answer that stands apart: its memory is given back at once, small ones do not wait."""
-
 _LENGTHS = struct.Struct(">II")
 
 

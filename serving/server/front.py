@@ -13,14 +13,13 @@ import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
 from pipeline.machine import give_memory_back
 from serving.server.docs import docs_page, openapi
 from serving.server.fleet import Answer, Fleet, Job
-from serving.server.frames import LARGE
 from serving.server.inference import describe_model
+from serving.server.limits import Limits
 from serving.server.prometheus import CONTENT_TYPE, Metrics
 from serving.server.refusal import RequestError
 from serving.server.tables import CSV, JSON, PARQUET
@@ -38,23 +37,6 @@ _OUTCOMES = {
 }
 
 log = logging.getLogger("serving")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one request may take.
-
-    Attributes:
-        body_bytes: of one request.
-        held_bytes: of all requests that are here at the same time.
-        body_s: seconds in which a body must come.
-        time_s: seconds from then to the answer, waiting included.
-    """
-
-    body_bytes: int = 10 << 20
-    held_bytes: int = 256 << 20
-    body_s: float = 30.0
-    time_s: float = 30.0
 
 
 class ClientGoneError(Exception):
@@ -129,7 +111,7 @@ class Gate:
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": status, "headers": raw})
         await send({"type": "http.response.body", "body": b"" if exchange.method == "HEAD" else body})
-        if max(exchange.size, len(body)) > LARGE:
+        if max(exchange.size, len(body)) > self.limits.large_bytes:
             exchange.job = None  # it holds the body
             await asyncio.to_thread(give_memory_back)
 

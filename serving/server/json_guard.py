@@ -10,11 +10,8 @@ import math
 import re
 from typing import Any
 
+from serving.server.limits import Limits
 from serving.server.refusal import RequestError
-
-MAX_DEPTH = 32
-MAX_CONTAINERS = 1_000_000  # arrays and objects; ten of them a row, at the most rows a request may have
-MAX_DIGITS = 64  # characters of one number; a float64 never needs more than 25
 
 # Possessive: a text without its closing quote costs one pass, too.
 _NO_BRACKETS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^\[\]{}"]++', re.DOTALL)
@@ -27,10 +24,10 @@ def parse_json(body: bytes) -> Any:
     Raises:
         RequestError: 400, if it is no JSON (RFC 8259), or beyond the limits.
     """
-    if body.count(b"[") + body.count(b"{") > MAX_CONTAINERS:
-        raise _refused(f"the JSON has more than {MAX_CONTAINERS} brackets and braces")
-    if _is_deeper(body, MAX_DEPTH):
-        raise _refused(f"the JSON is nested deeper than {MAX_DEPTH} levels")
+    if body.count(b"[") + body.count(b"{") > Limits.json_containers:
+        raise _refused(f"the JSON has more than {Limits.json_containers} brackets and braces")
+    if _is_deeper(body, Limits.json_depth):
+        raise _refused(f"the JSON is nested deeper than {Limits.json_depth} levels")
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -63,14 +60,14 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int:
-    if len(text) > MAX_DIGITS:
-        raise _refused(f"a number of the JSON has more than {MAX_DIGITS} digits")
+    if len(text) > Limits.json_digits:
+        raise _refused(f"a number of the JSON has more than {Limits.json_digits} digits")
     return int(text)
 
 
 def _number(text: str) -> float:
-    if len(text) > MAX_DIGITS:
-        raise _refused(f"a number of the JSON has more than {MAX_DIGITS} digits")
+    if len(text) > Limits.json_digits:
+        raise _refused(f"a number of the JSON has more than {Limits.json_digits} digits")
     value = float(text)
     if not math.isfinite(value):
         raise _refused("a number of the JSON is beyond the range of a float64")

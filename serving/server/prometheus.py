@@ -49,7 +49,7 @@ class Metrics:
         )
         gauges = {
             "queue_length": ("Requests that wait for a worker.", lambda: len(fleet.queue)),
-            "queue_limit": ("Requests that may wait.", lambda: fleet.limit),
+            "queue_limit": ("Requests that may wait.", lambda: fleet.limits.queue),
             "in_flight": ("Requests in workers.", lambda: fleet.in_flight),
             "workers": ("Workers that answer.", lambda: len(fleet.workers)),
         }

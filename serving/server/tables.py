@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from serving.server.inference import Column
 from serving.server.json_guard import parse_json
+from serving.server.limits import Limits
 from serving.server.refusal import RequestError
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 JSON, CSV = "application/json", "text/csv"
 PARQUET = "application/vnd.apache.parquet"
-MAX_PARQUET_BYTES = 256 << 20  # unpacked
-MAX_PARQUET_ROWS = 1_000_000
 
 RECORDS, SPLIT, INSTANCES, INPUTS = FORMS = ("dataframe_records", "dataframe_split", "instances", "inputs")
 
@@ -90,8 +89,8 @@ def _read_parquet(body: bytes) -> pd.DataFrame:
         raise RequestError(400, "BAD_REQUEST", "the body is no Parquet file") from None
     footer = file.metadata
     size = sum(footer.row_group(k).total_byte_size for k in range(footer.num_row_groups))
-    if footer.num_rows > MAX_PARQUET_ROWS or size > MAX_PARQUET_BYTES:
-        limits = f"{MAX_PARQUET_ROWS} rows or {MAX_PARQUET_BYTES} bytes"
+    if footer.num_rows > Limits.parquet_rows or size > Limits.parquet_bytes:
+        limits = f"{Limits.parquet_rows} rows or {Limits.parquet_bytes} bytes"
         raise RequestError(413, "BAD_REQUEST", f"the Parquet file unpacks to more than {limits}")
     try:
         return file.read().to_pandas()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from serving.server.frames import LARGE
+from serving.server.limits import Limits
 from tests.support.servers import refusal, serving_app, wait_until
 from tests.support.small_models import graph_row, write_graph_bundle, write_molecule_bundle
 
@@ -279,7 +279,7 @@ def test_full_means_not_ready(bundle, tmp_path):
 
 def test_a_small_request_does_not_wait_for_large_ones(bundle, tmp_path):
     slow = copy_that_sleeps(bundle, tmp_path / "slow", 4)
-    large = json.dumps({"dataframe_records": [ROW] * 7}).encode() + b" " * LARGE
+    large = json.dumps({"dataframe_records": [ROW] * 7}).encode() + b" " * Limits.large_bytes
     with serving_app(tmp_path, "--bundle", str(slow), "--workers", "2") as app, ThreadPoolExecutor(9) as pool:
         asked = [pool.submit(app.invoke, large) for _ in range(9)]  # more than both workers have places
         wait_until(lambda: app.metric("graphline_queue_length") == 5)

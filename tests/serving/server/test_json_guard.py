@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.server.json_guard import MAX_CONTAINERS, MAX_DEPTH, MAX_DIGITS, parse_json
+from serving.server.json_guard import parse_json
+from serving.server.limits import Limits
 from serving.server.refusal import RequestError
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -35,11 +36,11 @@ def test_any_bytes_are_read_as_python_reads_them_or_refused(body):
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from("[{"), max_size=2 * MAX_DEPTH))
+@given(st.lists(st.sampled_from("[{"), max_size=2 * Limits.json_depth))
 def test_depth_is_counted_exactly(opening):
     text = "".join("[" if kind == "[" else '{"]}":' for kind in opening) + "1"
     text += "".join("]" if kind == "[" else "}" for kind in reversed(opening))
-    if len(opening) <= MAX_DEPTH:
+    if len(opening) <= Limits.json_depth:
         assert parse_json(text.encode()) == json.loads(text)
     else:
         with pytest.raises(RequestError, match="nested deeper"):
@@ -57,7 +58,7 @@ def test_depth_is_counted_exactly(opening):
         (b'{"a":' * 100_000, "nested deeper"),
         (b'{"a": 1, "a": 1}', "same key twice"),
         (b'[{"a": {"b": 1, "c": 2, "b": 3}}]', "same key twice"),
-        (b"[" + b"{}," * MAX_CONTAINERS + b"{}]", "brackets and braces"),
+        (b"[" + b"{}," * Limits.json_containers + b"{}]", "brackets and braces"),
         (b"[NaN]", "NaN is no JSON"),
         (b"[-Infinity]", "-Infinity is no JSON"),
         (b"[1e400]", "float64"),
@@ -75,7 +76,7 @@ def test_refused_with_a_reason(body, reason):
 
 
 def test_the_longest_number_is_read_and_a_byte_order_mark_is_nothing():
-    assert parse_json(b"\xef\xbb\xbf[" + b"1" * MAX_DIGITS + b"]") == [int("1" * MAX_DIGITS)]
+    assert parse_json(b"\xef\xbb\xbf[" + b"1" * Limits.json_digits + b"]") == [int("1" * Limits.json_digits)]
     assert math.isclose(parse_json(b"1e308"), 1e308)
 
 
