@@ -1,0 +1,241 @@
+"""The queue and the workers behind it, with workers that are no processes: who gets what, and what a death costs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from pipeline.errors import BundleError
+from serving.server import fleet as fleets
+from serving.server.fleet import TRIES, Answer, Fleet, Job
+from serving.server.frames import LARGE, PLACES
+from serving.server.refusal import RequestError
+from tests.support.fleets import RELEASE
+
+
+class Pipe:
+    """Stands for the socket of a worker: what the test puts in is what the server hears."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[Any] = asyncio.Queue()
+
+
+class ToyWorker(fleets.Worker):
+    """A worker whose answers the test gives."""
+
+    all: list[ToyWorker] = []  # noqa: RUF012
+    failure: str = ""
+
+    async def start(self) -> None:
+        if self.failure:
+            raise BundleError(self.failure)
+        self.reader, self.ready = Pipe(), {"answer": "x"}  # type: ignore[assignment]
+        self.sent: list[Job] = []
+        self.stopped = self.killed = False
+        self.process = type("Process", (), {"returncode": -9})()
+        ToyWorker.all.append(self)
+
+    def send(self, job: Job) -> None:
+        job.worker, job.sent, job.tries = self, time.monotonic(), job.tries + 1
+        self.jobs[job.head["id"]] = job
+        self.sent.append(job)
+
+    def say(self, job: Job, body: bytes = b"{}", status: int = 200) -> None:
+        head = {"id": job.head["id"], "status": status, "rows": 1, "errors": {}, "batches": []}
+        self.reader.heard.put_nowait((head, body))  # type: ignore[attr-defined]
+
+    def die(self) -> None:
+        self.reader.heard.put_nowait(None)  # type: ignore[attr-defined]
+
+    def kill(self) -> None:
+        self.killed = True
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+async def read_frame(pipe: Pipe) -> Any:
+    message = await pipe.heard.get()
+    if message is None:
+        raise EOFError
+    return message
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Play a scene with a fleet of toy workers."""
+    monkeypatch.setattr(fleets, "Worker", ToyWorker)
+    monkeypatch.setattr(fleets, "read_frame", read_frame)
+    monkeypatch.setattr(ToyWorker, "failure", "")
+
+    def run(scene: Callable[[Fleet], Awaitable[None]], size: int = 1, queue: int = 2, **more: Any) -> None:
+        async def whole() -> None:
+            ToyWorker.all.clear()
+            fleet = Fleet(size, queue, **more)
+            await fleet.take_over(RELEASE, lambda ready: None)
+            try:
+                await asyncio.wait_for(scene(fleet), 10)
+            finally:
+                await fleet.close()
+
+        asyncio.run(whole())
+
+    return run
+
+
+def ask(fleet: Fleet, body: bytes = b"x", seconds: float = 60) -> Job:
+    return fleet.ask({"deadline": time.monotonic() + seconds}, body)
+
+
+async def until(true: Callable[[], Any]) -> None:
+    while not true():
+        await asyncio.sleep(0)
+
+
+def test_an_answer_comes_from_the_release_that_gave_it(play: Any) -> None:
+    async def scene(fleet: Fleet) -> None:
+        job = ask(fleet)
+        (worker,) = ToyWorker.all
+        worker.say(job, b"answer")
+        assert await job.answer == Answer(200, b"answer", 1, {}, [], RELEASE)
+        assert (fleet.in_flight, len(fleet.queue)) == (0, 0)
+
+    play(scene)
+
+
+def test_a_worker_has_its_places_then_requests_wait_then_they_are_refused(play: Any) -> None:
+    async def scene(fleet: Fleet) -> None:
+        jobs = [ask(fleet) for _ in range(PLACES + 2)]
+        assert (fleet.in_flight, len(fleet.queue), fleet.saturated) == (PLACES, 2, True)
+        with pytest.raises(RequestError, match="too many requests are waiting") as refused:
+            ask(fleet)
+        assert refused.value.status == 429
+        assert int(refused.value.headers["Retry-After"]) >= 1
+        ToyWorker.all[0].say(jobs[2])
+        await jobs[2].answer
+        await until(lambda: len(fleet.queue) == 1)
+        assert ToyWorker.all[0].sent[-1] is jobs[PLACES]  # first come, first served
+        assert not fleet.saturated
+
+    play(scene)
+
+
+def test_the_least_loaded_worker_is_asked(play: Any) -> None:
+    async def scene(fleet: Fleet) -> None:
+        jobs = [ask(fleet, b"x" * size) for size in (100, 10, 10, 1)]
+        first, second = ToyWorker.all
+        assert [job.worker for job in jobs] == [first, second, second, second]
+        assert first.load == (100, 1)
+
+    play(scene, size=2)
+
+
+def test_large_requests_leave_one_worker_to_the_small_ones(play: Any) -> None:
+    async def scene(fleet: Fleet) -> None:
+        large = [ask(fleet, b"x" * (LARGE + 1)) for _ in range(PLACES + 1)]
+        first, second = ToyWorker.all
+        assert {job.worker for job in large} == {second, None}
+        assert ask(fleet).worker is first
+
+    play(scene, size=2)
+
+
+def test_requests_of_a_dead_worker_go_to_another_but_not_for_ever(play: Any) -> None:
+    async def scene(fleet: Fleet) -> None:
+        job = ask(fleet)
+        for number in range(TRIES):
+            assert job.worker is ToyWorker.all[number]
+            ToyWorker.all[number].die()
+            await until(lambda number=number: len(ToyWorker.all) == number + 2)  # type: ignore[misc]
+        with pytest.raises(RequestError, match="the worker ended while it answered") as refused:
+            await job.answer
+        assert refused.value.status == 503
+        assert changes == ["restarted"] * TRIES
+        assert fleet.alive
+
+    changes: list[str] = []
+    play(scene, on_change=changes.append)
+
+
+def test_without_any_worker_that_starts_requests_are_refused_at_once(play: Any) -> None:
+    async def scene(fleet: Fleet) -> None:
+        ToyWorker.failure = "no worker can load the bundle"
+        ToyWorker.all[0].die()
+        await until(lambda: fleet.broken)
+        with pytest.raises(RequestError, match="no worker is running") as refused:
+            ask(fleet)
+        assert refused.value.status == 503
+        assert not fleet.alive
+
+    play(scene)
+
+
+def test_a_request_that_nobody_waits_for_leaves_the_queue_or_its_worker_is_told(play: Any) -> None:
+    async def scene(fleet: Fleet) -> None:
+        jobs = [ask(fleet, seconds=0) for _ in range(PLACES + 1)]
+        fleet.drop(jobs[-1])
+        assert len(fleet.queue) == 0
+        fleet.drop(jobs[0])
+        assert jobs[0].answer.cancelled()
+        fleets.GRACE_S, before = 0.0, fleets.GRACE_S
+        try:
+            fleet.drop(jobs[1])
+            await until(lambda: ToyWorker.all[0].killed)
+        finally:
+            fleets.GRACE_S = before
+        ToyWorker.all[0].say(jobs[2])
+        await jobs[2].answer
+        fleet.drop(jobs[2])  # done: nothing to do
+
+    play(scene)
+
+
+def test_another_release_takes_over_while_the_old_one_finishes(play: Any) -> None:
+    async def scene(fleet: Fleet) -> None:
+        job = ask(fleet)
+        old = ToyWorker.all[0]
+        await fleet.take_over(other, lambda ready: None)
+        assert (fleet.release, fleet.alive) == (other, True)
+        assert ask(fleet).worker is ToyWorker.all[1]
+        assert not old.stopped
+        old.say(job)
+        assert (await job.answer).release is RELEASE
+        await until(lambda: old.stopped)
+        assert changes == ["swapped"]
+
+    other = fleets.Release("toy", "4", "e" * 64, RELEASE.folder, lambda: None, lambda: None)
+    changes: list[str] = []
+    play(scene, on_change=changes.append)
+
+
+def test_a_release_that_is_not_accepted_changes_nothing(play: Any) -> None:
+    async def scene(fleet: Fleet) -> None:
+        closed: list[bool] = []
+        other = fleets.Release("toy", "4", "e" * 64, RELEASE.folder, lambda: None, lambda: closed.append(True))
+
+        def refuse(ready: dict[str, Any]) -> None:
+            raise BundleError("it answers otherwise")
+
+        with pytest.raises(BundleError, match="it answers otherwise"):
+            await fleet.take_over(other, refuse)
+        ToyWorker.failure = "cannot load"
+        with pytest.raises(BundleError, match="cannot load"):
+            await fleet.take_over(other, lambda ready: None)
+        assert (fleet.release, closed) == (RELEASE, [True, True])
+        assert ToyWorker.all[1].stopped
+        assert ask(fleet).worker is ToyWorker.all[0]
+
+    play(scene)
+
+
+def test_a_worker_sees_nothing_of_the_callers_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.setenv("PYTHONSTARTUP", "/elsewhere/x.py")
+    env = fleets._environment()
+    assert not {"PYTHONPATH", "PYTHONSTARTUP"} & env.keys()
+    assert env["OMP_NUM_THREADS"] == "1"
+    assert env["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
