@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
+
+# How long an example takes says more of the machine than of the code, and the first one often imports.
+hypothesis.settings.register_profile("graphline", deadline=None)
+hypothesis.settings.load_profile("graphline")
 
 ROOT = Path(__file__).parent.parent
 
