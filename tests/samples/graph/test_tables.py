@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import DataError, RowError
+from pipeline.errors import DataError
 from pipeline.graph import Graph, unpack
 from pipeline.samples.graph import tables as graphtable
-from pipeline.samples.graph.column_types import KindScan, encode_array
-from pipeline.samples.graph.columns import build_graph, encode
+from pipeline.samples.graph.columns import build_graph
 from pipeline.samples.graph.tables import GraphRows, open_graph_tables, read_graph_chunks
 from pipeline.schema import Column, Limits
 from tests.support.schemas import toy_schema
@@ -268,38 +266,3 @@ def test_shuffled_tables_give_what_a_request_gives(
         for a, b in zip(found[name], wanted, strict=True):
             np.testing.assert_array_equal(a, b)
             assert a.dtype == b.dtype
-
-
-cell = st.none() | st.text("01.tTrue ", max_size=4) | st.integers(-5, 5) | st.floats(width=16) | st.booleans()
-
-
-@given(st.lists(cell, min_size=1, max_size=6))
-def test_both_encoders_agree(values: list[object]) -> None:
-    column = Column("c", "categorical", ("1", "true", "0.5", "t"))
-    texts = pa.array([None if value is None else str(value) for value in values], pa.string())
-    np.testing.assert_array_equal(encode_array(texts, column, "nodes")[0], encode(texts.to_pylist(), column, "nodes"))
-    numbers = [value for value in values if isinstance(value, float)]
-    ours, problems = encode_array(pa.array(numbers, pa.float64()), Column("n", "numeric"), "nodes")
-    if problems:
-        with pytest.raises(RowError) as caught:
-            encode(numbers, Column("n", "numeric"), "nodes")
-        assert caught.value.code == problems[0][1].code == "not_finite"
-    else:
-        np.testing.assert_array_equal(ours, encode(numbers, Column("n", "numeric"), "nodes"))
-
-
-def test_kind_scan_limits_and_decimal_comma(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.samples.graph.column_types.MAX_CATEGORIES", 3)
-    scan = KindScan(tmp_path, "c", text=True)
-    scan.add(pa.array(["a", "b", "c", "d", "e"]))
-    with pytest.raises(DataError, match="more than 3 different texts"):
-        scan.column()
-    scan = KindScan(tmp_path, "c", text=True, decimal=",")
-    for batch in (["1,5", "2"], ["3,5", "NA", None], ["4", "5,5"]):
-        scan.add(pa.array(batch))
-    assert scan.column() == Column("c", "numeric")
-    values, problems = encode_array(pa.array(["1,5", "NA", None, "x"]), Column("c", "numeric"), "nodes.csv", ",")
-    np.testing.assert_array_equal(values, np.array([1.5, np.nan, np.nan, np.nan], np.float32))
-    assert [(bad.tolist(), error.code) for bad, error in problems] == [([False, False, False, True], "wrong_type")]
-    with pytest.raises(DataError, match="boolean"):
-        KindScan(tmp_path, "c", text=False, kind="numeric").add(pa.array([True]))
