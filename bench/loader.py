@@ -36,8 +36,9 @@ from bench.measure import (
     write_result,
 )
 from pipeline.dataset.split import TRAIN
-from pipeline.dataset.spool import Names, Piece, Spool
+from pipeline.dataset.spool import Spool
 from pipeline.samples.molecule.featurize import EDGE_COLUMNS, FEATURIZER_VERSION, NODE_COLUMNS, featurize_smiles
+from pipeline.samples.packed import Names, Piece
 from pipeline.schema import Limits, Schema, Target
 from pipeline.store.loader import BatchLoader
 from pipeline.store.store import Store, open_store, write_store

@@ -102,9 +102,9 @@ def _apart(save: Callable[..., None], *arguments: object) -> None:
 def _save_models(folder: Path, epochs: int) -> None:
     from pipeline.bundle.build import build_bundle
     from pipeline.bundle.export import export_onnx
+    from pipeline.bundle.requests import build_example
     from pipeline.dataset.config import PrepareConfig
     from pipeline.dataset.source import find_source
-    from pipeline.evaluation.predictions import build_example
     from pipeline.store.build import build_store
     from pipeline.training.config import TrainConfig
     from pipeline.training.train import load_networks, train

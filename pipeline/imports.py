@@ -24,15 +24,22 @@ class Imports(NamedTuple):
     packages: set[str]  # names of other people's packages
 
 
-def trace_imports(modules: Iterable[str], root: Path, without: Iterable[str] = ()) -> Imports:
+def trace_imports(
+    modules: Iterable[str],
+    root: Path,
+    *,
+    without: Iterable[str] = (),
+    instead: Mapping[str, Sequence[str]] | None = None,
+) -> Imports:
     """Follow the import statements of modules, also inside functions, as far as the project's own files go.
 
     The project is what lies below `root` or, for the user's own modules, on a path of PYTHONPATH.
 
     Args:
-        without: packages of the project that are not followed.
+        without: modules and packages of the project that are not followed.
+        instead: module -> the modules that it imports here, in place of what its text says.
     """
-    closed = set(without)
+    closed, instead = set(without), instead or {}
     roots = [root, *_own_paths(root)]
     found = Imports({}, set())
     seen: set[str] = set()
@@ -53,9 +60,14 @@ def trace_imports(modules: Iterable[str], root: Path, without: Iterable[str] = (
         name, path = place
         found.files[name] = path
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-        waiting += imported_modules(path, package=package)
+        waiting += instead[module] if module in instead else imported_modules(path, package=package)
     own = {name.split("/")[0].removesuffix(".py") for name in found.files}
     return Imports(dict(sorted(found.files.items())), found.packages - own)
+
+
+def kind_imports(data_kind: str) -> dict[str, tuple[str, ...]]:
+    """What `pipeline.samples.kinds` imports where all data are of one kind: as `trace_imports` takes it."""
+    return {"pipeline.samples.kinds": (f"pipeline.samples.{data_kind}.kind",)}
 
 
 def copy_files(files: Mapping[str, Path], folder: Path) -> None:

@@ -21,7 +21,6 @@ ANSWERERS = ("model", "mean", "majority", "forest", "champion")
 """Who answers in the prediction table: the model, the baselines, and the model that is live."""
 
 TargetKind = Literal["regression", "binary", "multiclass"]
-DataKind = Literal["molecule", "graph"]
 MOLAR_UNITS = {"M": 1.0, "mM": 1e-3, "uM": 1e-6, "µM": 1e-6, "nM": 1e-9, "pM": 1e-12}
 
 
@@ -170,13 +169,14 @@ class Schema:
     Column order is the column order of `x`, `x_float`, `edge_attr`, `edge_float` and `u`.
 
     Attributes:
+        data_kind: what one row is; `pipeline.samples.kinds` knows the names.
         graph_columns: numbers of the row that a request must have, too.
         descriptor_columns: numbers that the featurizer computes of a molecule; in `u` behind the `graph_columns`.
         fingerprint_size: counts of substructures behind those, which the forest of a network reads; 0: no forest.
     """
 
     name: str
-    data_kind: DataKind
+    data_kind: str
     targets: tuple[Target, ...]
     node_columns: tuple[Column, ...]
     edge_columns: tuple[Column, ...]
@@ -222,12 +222,6 @@ class Schema:
     def edge(self, kind: str) -> tuple[Column, ...]:
         """Edge columns of one kind, in order: those of `edge_attr` (categorical) or `edge_float` (numeric)."""
         return tuple(column for column in self.edge_columns if column.kind == kind)
-
-    @property
-    def request_columns(self) -> tuple[str, ...]:
-        """The columns that a request must have."""
-        own = ("smiles",) if self.data_kind == "molecule" else ("nodes", "edges")
-        return own + tuple(column.name for column in self.graph_columns)
 
     def answer_columns(self, outputs: Collection[str]) -> tuple[AnswerColumn, ...]:
         """The columns that a bundle answers, in order.

@@ -29,7 +29,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from pipeline.errors import BundleError, DataError
 from pipeline.machine import usable_cores
-from pipeline.samples.graph.columns import NODE_ID
+from pipeline.samples.kinds import kind_of
 from pipeline.schema import Schema
 from pipeline.serveconfig import ServeConfig
 from serving import deadline
@@ -72,7 +72,7 @@ class GraphModel(PythonModel):  # type: ignore[misc] # mlflow has no types that 
             threads=self.config.threads or usable_cores(),
             wait_s=self.config.wait_ms / 1000,
         )
-        self._answer(smallest_request(self.schema))
+        self._answer(pd.DataFrame(kind_of(self.schema.data_kind).smallest(self.schema)))
         if "mlflow.pyfunc.scoring_server.app" in sys.modules:
             # The process is MLflow's server for this model alone, and what is loaded stays: to look through half a
             # million objects for garbage was a tenth of the time of a request of one row.
@@ -128,16 +128,6 @@ def _refused(error: Exception) -> MlflowException:
     return Refused("The model failed on this request; the server's log says where.", INTERNAL_ERROR)
 
 
-def smallest_request(schema: Schema) -> pd.DataFrame:
-    """One row that every model of this schema can answer."""
-    columns: dict[str, list[object]] = {column.name: [0.0] for column in schema.graph_columns}
-    if schema.data_kind == "molecule":
-        return pd.DataFrame({"smiles": ["CC"]} | columns)
-    nodes: dict[str, list[object]] = {column.name: [None] * 2 for column in schema.node_columns} or {NODE_ID: [0, 1]}
-    edges: dict[str, list[object]] = {column.name: [None] for column in schema.edge_columns}
-    return pd.DataFrame({"nodes": [nodes], "edges": [edges | {"source": [0], "target": [1]}]} | columns)
-
-
 def check_fit(session: Session, schema: Schema) -> None:
     """
     Raises:
@@ -146,23 +136,10 @@ def check_fit(session: Session, schema: Schema) -> None:
     written = session.metadata.get("schema")
     if written is None or Schema.from_json(written) != schema:
         raise BundleError("model.onnx was exported for another schema than schema.json; build the bundle again.")
-    if schema.data_kind == "molecule":
-        from pipeline.samples.molecule.featurize import FEATURIZER_VERSION
-
-        if schema.featurizer_version != FEATURIZER_VERSION:
-            raise BundleError(
-                f"The model was trained with featurizer version {schema.featurizer_version}, this code has "
-                f"{FEATURIZER_VERSION}; train again, or serve the bundle with its own code."
-            )
-    if schema.descriptor_columns or schema.fingerprint_size:
-        from pipeline.samples.molecule.descriptors import DESCRIPTOR_COLUMNS, FINGERPRINT_SIZE
-
-        known = schema.fingerprint_size in (0, FINGERPRINT_SIZE)
-        if schema.descriptor_columns not in ((), DESCRIPTOR_COLUMNS) or not known:
-            raise BundleError(
-                "The model was trained on other molecule descriptors than this RDKit computes; "
-                "install the bundle's requirements."
-            )
+    if reason := kind_of(schema.data_kind).mismatch(schema):
+        raise BundleError(
+            f"The model does not fit this code: {reason}. Serve the bundle with its own code, or train again."
+        )
 
 
 mlflow.models.set_model(GraphModel())

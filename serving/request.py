@@ -7,10 +7,9 @@ No detail repeats what the client sent.
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,29 +17,17 @@ from numpy.typing import NDArray
 
 from pipeline.answer import ERROR, ERROR_DETAIL, PREDICTION, WARNING, AnswerColumn
 from pipeline.errors import DataError, RowError
-from pipeline.graph import Graph, GraphChunk, pack, select
-from pipeline.samples.graph.columns import build_graph, encode
-from pipeline.schema import Column, Schema
+from pipeline.graph import GraphChunk
+from pipeline.samples.kind import Read
+from pipeline.samples.kinds import kind_of, request_columns
+from pipeline.schema import Schema
 from pipeline.serveconfig import ServeConfig
 from serving import deadline
 
 Objects = NDArray[np.object_]
 
-# A SMILES has no more atoms than characters: this bounds the memory of one step for any request.
-MAX_CHARACTERS = 65_536
-MAX_ROWS = 2_048
-MAX_NODES = 65_536
 
-
-class Piece(NamedTuple):
-    """Consecutive rows of a request, read."""
-
-    chunk: GraphChunk | None  # the good rows; None if there are none
-    good: NDArray[np.int64]  # (G,) row of each graph in the request
-    errors: dict[int, RowError]  # row in the request -> why it has no answer
-
-
-def read_request(table: pd.DataFrame, schema: Schema, limits: ServeConfig) -> Iterator[Piece]:
+def read_request(table: pd.DataFrame, schema: Schema, limits: ServeConfig) -> Iterator[Read]:
     """Read the rows of a request, piece by piece in order, so that memory is bounded for any number of rows.
 
     Further columns are ignored.
@@ -49,7 +36,7 @@ def read_request(table: pd.DataFrame, schema: Schema, limits: ServeConfig) -> It
         DataError: at once if a column is missing or stands twice, naming it, or a limit of the request is passed.
         DeadlineError: between two pieces.
     """
-    wanted = schema.request_columns
+    wanted = request_columns(schema)
     came = list(table.columns)  # asked about a name, the index would build a hash table for each request
     if missing := [name for name in wanted if name not in came]:
         raise DataError(f"The request has no column {missing}; expected the columns {list(wanted)}.")
@@ -61,7 +48,17 @@ def read_request(table: pd.DataFrame, schema: Schema, limits: ServeConfig) -> It
     columns = {name: _objects(values[:, came.index(name)]) for name in wanted}
     if _size(columns.values(), limits.max_bytes) > limits.max_bytes:
         raise DataError(f"The request has more than max_bytes={limits.max_bytes} in {list(wanted)}; send several.")
-    return _read_molecules(columns, schema) if schema.data_kind == "molecule" else _read_graphs(columns, schema)
+    return _in_time(kind_of(schema.data_kind).read(columns, schema))
+
+
+def _in_time(pieces: Iterator[Read]) -> Iterator[Read]:
+    """The pieces, each read only while there is time left."""
+    while True:
+        deadline.time_left()
+        piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
 
 
 class Categories:
@@ -163,106 +160,6 @@ class Answers:
         # The dtype is given: pandas would turn None into NaN, which is no JSON. One array for all columns: a table
         # of as many Series takes ten times as long, half a millisecond.
         return AnswerTable(self._values.T, columns=_index(tuple(self._columns)).view(), dtype=object, copy=False)
-
-
-def _read_molecules(columns: Mapping[str, Objects], schema: Schema) -> Iterator[Piece]:
-    from pipeline.samples.molecule.featurize import featurize_smiles  # RDKit, for molecules only
-
-    smiles = columns["smiles"]
-    for start, stop in _spans([len(one) if isinstance(one, str) else 0 for one in smiles], MAX_CHARACTERS):
-        deadline.time_left()
-        found = featurize_smiles(
-            list(smiles[start:stop]),
-            schema.limits,
-            descriptors=bool(schema.descriptor_columns),
-            fingerprint=bool(schema.fingerprint_size),
-        )
-        u, errors = _graph_features({name: values[start:stop] for name, values in columns.items()}, schema)
-        kept = np.array([int(i) not in errors for i in found.good], dtype=bool)
-        errors = errors | found.errors
-        good = np.asarray(found.good, dtype=np.int64)
-        found_u = np.concatenate([u[good], found.chunk.u], axis=1)
-        chunk = select(found.chunk._replace(u=found_u), kept) if kept.any() else None
-        yield Piece(chunk, good[kept] + start, {start + i: error for i, error in errors.items()})
-
-
-def _read_graphs(columns: Mapping[str, Objects], schema: Schema) -> Iterator[Piece]:
-    num_rows = len(columns["nodes"])
-    graphs: list[Graph] = []
-    good: list[int] = []
-    errors: dict[int, RowError] = {}
-    size = 0
-    for row in range(num_rows):
-        try:
-            graph = _read_graph({name: values[row] for name, values in columns.items()}, schema)
-        except RowError as error:
-            errors[row] = error
-            continue
-        graphs.append(graph)
-        good.append(row)
-        size += graph.num_nodes + graph.num_edges + 1
-        if size >= MAX_NODES:
-            deadline.time_left()
-            yield Piece(pack(graphs), np.array(good, dtype=np.int64), errors)
-            graphs, good, errors, size = [], [], {}, 0
-    if good or errors:
-        yield Piece(pack(graphs) if graphs else None, np.array(good, dtype=np.int64), errors)
-
-
-def _read_graph(values: Mapping[str, object], schema: Schema) -> Graph:
-    nodes, edges = (_read_table(values[name], name) for name in ("nodes", "edges"))
-    return build_graph(nodes, edges, {column.name: values[column.name] for column in schema.graph_columns}, schema)
-
-
-def _read_table(value: object, name: str) -> object:
-    """`nodes` or `edges` of one row: an object of lists, or the same as JSON text in a cell."""
-    if not isinstance(value, str):
-        return value
-    if not value.strip():
-        return None
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise RowError("wrong_type", f"'{name}' is text that is no JSON object of lists.") from None
-
-
-def _graph_features(columns: Mapping[str, Objects], schema: Schema) -> tuple[NDArray[np.float32], dict[int, RowError]]:
-    """The numbers of each row that belong to the whole graph.  # (rows, U)"""
-    num_rows = len(next(iter(columns.values())))
-    u = np.zeros((num_rows, len(schema.graph_columns)), dtype=np.float32)
-    errors: dict[int, RowError] = {}
-    for k, column in enumerate(schema.graph_columns):
-        for row, value in enumerate(columns[column.name]):
-            try:
-                u[row, k] = read_feature(value, column)
-            except RowError as error:
-                errors.setdefault(row, error)
-    return u, errors
-
-
-def read_feature(value: object, column: Column) -> float:
-    """One graph feature.
-
-    Raises:
-        RowError: `missing`, `wrong_type` or `not_finite`.
-    """
-    if value is None:
-        raise RowError("missing", f"'{column.name}' is empty; expected a number.")
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise RowError("wrong_type", f"'{column.name}' is no number.")
-    return float(encode([value], column, "the request's")[0])
-
-
-def _spans(sizes: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
-    """Consecutive spans of rows whose sizes stay within the budget; at least one row each."""
-    start, total = 0, 0
-    for row, size in enumerate(sizes):
-        if row > start and (total + size > budget or row - start >= MAX_ROWS):
-            yield start, row
-            start, total = row, 0
-        total += size
-    if start < len(sizes):
-        yield start, len(sizes)
 
 
 def _objects(values: Objects) -> Objects:

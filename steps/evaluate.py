@@ -28,6 +28,7 @@ from pipeline.runs.tags import (
     COMPARED_DIGEST,
     COMPLETE,
     DATA_DIGEST,
+    DATA_KIND,
     DIGEST,
     EXAMPLE,
     HEADLINE,
@@ -40,6 +41,7 @@ from pipeline.runs.tags import (
     TRAIN_RUN,
     VERDICT,
 )
+from pipeline.samples.kinds import kind_of
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 from steps.train import open_prepared
@@ -75,7 +77,7 @@ class Exported:
     example: Any
 
 
-def key_of(config: EvaluateConfig, inputs: Mapping[str, str]) -> StepKey:
+def key_of(config: EvaluateConfig, inputs: Mapping[str, str], data_kind: str | None) -> StepKey:
     """The key of this step: what the gate says counts, not where it lies.
 
     Args:
@@ -84,7 +86,8 @@ def key_of(config: EvaluateConfig, inputs: Mapping[str, str]) -> StepKey:
     gate = Path(config.gate).read_text(encoding="utf-8")
     values = {"gate": gate, "resamples": config.resamples, "graphline": graphline_version()}
     also = ("serving.model", "pipeline.bundle.answering")
-    return step_key("evaluate", values, inputs, Path.cwd(), also=also, texts=("serving/requirements.txt",))
+    texts = ("serving/requirements.txt",)
+    return step_key("evaluate", values, inputs, Path.cwd(), also=also, texts=texts, data_kind=data_kind)
 
 
 def fetch_training(trained: Run) -> Path:
@@ -134,7 +137,8 @@ def main(argv: Sequence[str]) -> None:
         for line in (found.verdict.headline, *found.comparison.notes):
             say(f"  {line}")
         schema = given.store.schema
-        if found.verdict.baseline_wins and schema.data_kind == "molecule" and not schema.fingerprint_size:
+        has_descriptors = kind_of(schema.data_kind).source().has_descriptors
+        if found.verdict.baseline_wins and has_descriptors and not schema.fingerprint_size:
             say("  -P forest=true lets trees answer together with the network: try it where the forest is better.")
         size = human_size(disk_use(given.folder))
         say(f"  bundle {given.folder}, {size}, sha256 {made.digest[:12]}; card {page}")
@@ -152,7 +156,7 @@ def open_given(step: StepRun, config: EvaluateConfig) -> Given:
     name = trained.data.tags[NAME]
     champion = find_champion(name)
     digests = {"store": prepared.data.tags[COMPLETE], "training": trained.data.tags[COMPLETE]}
-    key = key_of(config, digests | {"champion": champion_key(champion)})
+    key = key_of(config, digests | {"champion": champion_key(champion)}, prepared.data.tags.get(DATA_KIND))
     folder = WORK / "bundles" / key
     step.hold(folder)
     step.set_tags({NAME: name, "mlflow.runName": f"evaluate {name}"})
@@ -170,8 +174,8 @@ def export(given: Given, onnx: Path) -> Exported:
     from pipeline.bundle.build import STORE, build_bundle
     from pipeline.bundle.export import export_onnx
     from pipeline.bundle.parity import check_parity
+    from pipeline.bundle.requests import build_example
     from pipeline.dataset.split import TEST
-    from pipeline.evaluation.predictions import build_example
     from pipeline.training.train import load_networks
 
     store, schema = given.store, given.store.schema

@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
         store_digest = complete(prepared)
         trained = chain.do(
             "train",
-            train.key_of(train_arguments, store_digest),
+            train.key_of(train_arguments, store_digest, source.kind),
             [*mine["train"], "--prepare_run", prepared.info.run_id, "--resume", "true"],
         )
         evaluated = chain.do(
@@ -74,6 +74,7 @@ def main(argv: Sequence[str]) -> None:
                     "training": complete(trained),
                     "champion": champion_key(find_champion(source.name)),
                 },
+                source.kind,
             ),
             [*mine["evaluate"], "--train_run", trained.info.run_id],
         )

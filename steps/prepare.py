@@ -16,7 +16,8 @@ from pipeline.dataset.source import Source, find_source, folder_name
 from pipeline.errors import DataError
 from pipeline.machine import disk_use, human_size
 from pipeline.runs.keys import StepKey, step_key
-from pipeline.runs.tags import DATA_DIGEST, NAME, SHARE_ROWS
+from pipeline.runs.tags import DATA_DIGEST, DATA_KIND, NAME, SHARE_ROWS
+from pipeline.samples.kinds import kind_of
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 
@@ -30,7 +31,7 @@ def key_of(config: PrepareConfig, source: Source, digest: str) -> StepKey:
     asked = {name: value for name, value in dataclasses.asdict(config).items() if name not in SOUGHT}
     found = dataclasses.asdict(source) | {"path": source.path.name}
     values = asked | {f"source.{name}": value for name, value in found.items()}
-    return step_key("prepare", values, {"data": digest}, Path.cwd())
+    return step_key("prepare", values, {"data": digest}, Path.cwd(), data_kind=source.kind)
 
 
 SOUGHT = ("data", "dataset", "target", "smiles", "name", "split", "processes")
@@ -67,7 +68,7 @@ def prepare(config: PrepareConfig, source: Source, digest: str) -> None:
     with start_step("prepare", say, name=source.name) as step:
         step.hold(folder)
         step.log_params(dataclasses.asdict(config))
-        step.set_tags({NAME: source.name})
+        step.set_tags({NAME: source.name, DATA_KIND: source.kind})
         step.log_key(key)
         from tqdm import tqdm
 
@@ -99,7 +100,7 @@ def describe(store: Store, report: dict[str, Any]) -> list[str]:
         found = f"{target.kind}{classes}{positive}{transform}"
         lines.append(f"target {target.name}{unit} is {found}; set it with {options}")
     for kind, columns in (("node", store.schema.node_columns), ("edge", store.schema.edge_columns)):
-        if store.schema.data_kind == "graph" and columns:
+        if columns and not kind_of(store.schema.data_kind).fixed_columns:
             lines.append(
                 f"{kind} columns: {', '.join(f'{c.name} ({c.kind})' for c in columns)}; numeric=, categorical="
             )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.machine import disk_use, environment, human_size, installed
 from pipeline.runs.keys import StepKey, step_key
-from pipeline.runs.tags import COMPLETE, ENVIRONMENT, KEY, NAME, PREPARE_RUN
+from pipeline.runs.tags import COMPLETE, DATA_KIND, ENVIRONMENT, KEY, NAME, PREPARE_RUN
 from pipeline.training.config import TrainConfig
 from steps.cli.arguments import build, build_parser, flags_of, flat_names, read_config
 from steps.cli.command import run, say
@@ -86,11 +86,11 @@ def _whole_numbers(trainer: dict[str, Any], flags: dict[str, str], file: dict[st
     }
 
 
-def key_of(arguments: TrainArguments, store_digest: str) -> StepKey:
+def key_of(arguments: TrainArguments, store_digest: str, data_kind: str | None) -> StepKey:
     """The key of this step: resuming does not change the result, the code of own networks and callbacks does."""
     values = arguments.config.to_dict() | {"trainer": arguments.trainer}
     own = [path.rpartition(".")[0] for path in class_paths(values)]
-    return step_key("train", values, {"store": store_digest}, Path.cwd(), also=own)
+    return step_key("train", values, {"store": store_digest}, Path.cwd(), also=own, data_kind=data_kind)
 
 
 def class_paths(values: Any) -> list[str]:
@@ -137,7 +137,7 @@ def main(argv: Sequence[str]) -> None:
     with start_step("train", say) as step:
         prepared = find_run(arguments.prepare_run or find_newest("prepare", step.experiment_id), "prepare")
         tags = prepared.data.tags
-        key = key_of(arguments, tags[COMPLETE])
+        key = key_of(arguments, tags[COMPLETE], tags.get(DATA_KIND))
         folder = WORK / "checkpoints" / key
         step.hold(folder)
         step.set_tags({NAME: tags[NAME], "mlflow.runName": f"train {tags[NAME]}"})

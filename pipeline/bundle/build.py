@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.digests import write_digests
 from pipeline.errors import BundleError
-from pipeline.imports import ROOT, copy_files, trace_imports
+from pipeline.imports import ROOT, copy_files, kind_imports, trace_imports
 from pipeline.serveconfig import ServeConfig
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ STORE = "graphline.store"
 """In the metadata of `MLmodel`: digest of the store that the network was trained on."""
 
 _PYFUNC = "serving/model.py"
-# These need RDKit: where graphs come as tables they stay out.
-_MOLECULES_ONLY = ("pipeline.samples.molecule",)
 
 
 def build_bundle(
@@ -95,26 +93,27 @@ def build_bundle(
 
 def shipped_files(data_kind: str) -> dict[str, Path]:
     """The files of this project that the pyfunc imports, by path; it is itself `model.py` of the bundle."""
-    without = () if data_kind == "molecule" else _MOLECULES_ONLY
-    files = trace_imports(["serving.model"], ROOT, without=without).files
+    source = f"pipeline.samples.{data_kind}.source"  # what prepares, which serving never asks for
+    files = trace_imports(["serving.model"], ROOT, without=(source,), instead=kind_imports(data_kind)).files
     return {name: path for name, path in files.items() if name != _PYFUNC}
 
 
 def _signature(schema: Schema, onnx_path: Path) -> Any:
     """What MLflow checks of a request, and what the answer looks like.
 
-    Number columns of molecules are doubles, so that CSV requests work. Graphs cannot come as CSV: all their columns
-    are `AnyType`, so that one bad value is that row's error and does not fail the request.
+    A column of `AnyType` is checked row by row: one bad value is that row's error and does not fail the request.
     """
     import onnx
     from mlflow.models import ModelSignature
     from mlflow.types.schema import AnyType, ColSpec
     from mlflow.types.schema import Schema as Columns
 
-    if schema.data_kind == "molecule":
-        inputs = [ColSpec("string" if name == "smiles" else "double", name) for name in schema.request_columns]
-    else:
-        inputs = [ColSpec(AnyType(), name) for name in schema.request_columns]
+    from pipeline.samples.kinds import kind_of
+
+    inputs = [
+        ColSpec(AnyType() if ask.type == "any" else ask.type, ask.name)
+        for ask in kind_of(schema.data_kind).columns(schema)
+    ]
     columns = schema.answer_columns({output.name for output in onnx.load(onnx_path).graph.output})
     outputs = [ColSpec("double" if one.holds == "number" else "string", one.name, required=False) for one in columns]
     return ModelSignature(inputs=Columns(inputs), outputs=Columns(outputs))

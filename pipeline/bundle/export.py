@@ -22,6 +22,7 @@ from pipeline.machine import graphline_version
 from pipeline.network.ensemble import Ensemble
 from pipeline.network.network import GraphNetwork
 from pipeline.network.onnx_forms import SMALL_EDGES, Form, exported_form
+from pipeline.samples.kinds import kind_of
 from pipeline.schema import Column, Schema
 
 OPSET = 20
@@ -73,8 +74,8 @@ def export_onnx(networks: Sequence[GraphNetwork], schema: Schema, path: str | Pa
 
 
 def has_two_forms(schema: Schema) -> bool:
-    """Molecules have. Nodes of other graphs may have many edges, which the large form would add up one by one."""
-    return schema.data_kind == "molecule"
+    """Where nodes have few edges; many would be added up one by one in the large form."""
+    return kind_of(schema.data_kind).few_edges
 
 
 def build_program(ensemble: Ensemble, schema: Schema, form: Form = "only") -> torch.onnx.ONNXProgram:

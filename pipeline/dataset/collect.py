@@ -17,16 +17,12 @@ from numpy.typing import NDArray
 from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.labels import merge_replicates
 from pipeline.dataset.opened import Opened
-from pipeline.dataset.parts import (
-    Keys,
-    Workers,
-    exact_keys,
-    mix_keys,
-)
 from pipeline.dataset.rowtable import read_row_table
 from pipeline.dataset.split import NO_SIDE, TRAIN, earliest, split_graphs
 from pipeline.dataset.spool import Spool
-from pipeline.errors import ConfigError, DataError, SplitError
+from pipeline.errors import DataError, SplitError
+from pipeline.samples.source import Keys
+from pipeline.samples.workers import Workers
 
 if TYPE_CHECKING:
     pass
@@ -103,6 +99,15 @@ def collect(
     return Collected(**joined, rows_read=rows_read, left=left, labels_left=labels_left, bounds=bounds)
 
 
+def mix_keys(keys: Keys, u: NDArray[np.float32]) -> Keys:
+    """A molecule at another temperature is no replicate: graph features join the identity."""
+    mixed = keys.copy()
+    for c in range(u.shape[1]):
+        bits = np.ascontiguousarray(u[:, c] + 0.0).view(np.uint32).astype(np.uint64)  # + 0.0: -0 is 0
+        mixed = (mixed ^ bits[:, None]) * np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing, Knuth vol. 3, 6.4
+    return mixed
+
+
 class Settled(NamedTuple):
     """What is written: which graphs stay, with which labels, on which side."""
 
@@ -120,11 +125,7 @@ def settle(found: Collected, opened: Opened, config: PrepareConfig, spool: Spool
         SplitError: a side is empty, or a target does not vary in training.
     """
     targets = opened.schema.targets
-    if opened.source.split == "scaffold" and opened.schema.data_kind != "molecule":
-        raise ConfigError("split=scaffold needs molecules; pass split=random, given, time or a column.")
-    identity = group = found.keys
-    if opened.schema.data_kind == "molecule":
-        identity, group = exact_keys(found.keys[:, 0], spool, opened.schema.limits, workers)
+    identity, group = opened.kind.keys(found.keys, spool, opened.schema.limits, workers)
     # Rows that the data puts on two sides are no replicates: a label of test must not reach training by a median.
     sides = found.given[:, None].astype(np.float32) if opened.side_column else found.u[:, :0]
     identity = mix_keys(mix_keys(identity, found.u), sides)
@@ -162,7 +163,7 @@ def settle(found: Collected, opened: Opened, config: PrepareConfig, spool: Spool
         "labels_left": dict(found.labels_left)
         | _some("conflicting_labels", int(np.count_nonzero(lost[~replicates.conflicts]))),
         "bounds": found.bounds,
-        "strays": opened.strays,
+        "strays": {name: count for name, count in opened.data.strays.items() if count},
         "replicates": replicates.report,
         "split": {"method": opened.source.split, "seed": config.split_seed} | split.report,
         "built_in": opened.source.recipe,

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from pipeline.dataset.labels import parse_labels
 from pipeline.dataset.split import NO_SIDE, parse_sides, parse_times
 from pipeline.errors import RowError
-from pipeline.rows.table import parse_numbers
+from pipeline.samples.source import parse_features
 
 if TYPE_CHECKING:
     from pipeline.dataset.config import PrepareConfig
     from pipeline.dataset.opened import Opened
-    from pipeline.dataset.parts import Part
+    from pipeline.samples.source import Part
 
 
 class RowTable(NamedTuple):
@@ -40,7 +40,9 @@ def read_row_table(part: Part, opened: Opened, config: PrepareConfig) -> RowTabl
     label_errors: dict[int, RowError] = {}
     bounds = 0
     for t, target in enumerate(schema.targets):
-        labels = parse_labels(part.rows.values[target.name], target, decimal=opened.decimal, censored=config.censored)
+        labels = parse_labels(
+            part.rows.values[target.name], target, decimal=opened.data.decimal, censored=config.censored
+        )
         y[:, t] = labels.y
         bounds += labels.censored if config.censored == "bound" else 0
         label_errors |= {position: error for position, error in labels.errors.items() if position not in leaving}
@@ -49,16 +51,9 @@ def read_row_table(part: Part, opened: Opened, config: PrepareConfig) -> RowTabl
             leaving.add(int(position))
             errors[int(position)] = label_errors.get(int(position), RowError("no_label", "no target has a value"))
     errors = {**label_errors, **errors}
-    u = np.zeros((size, len(schema.graph_columns)), dtype=np.float32)
-    for c, column in enumerate(schema.graph_columns):
-        numbers, bad = parse_numbers(part.rows.values[column.name], opened.decimal)
-        with np.errstate(over="ignore"):
-            u[:, c] = numbers
-        wrong = (("wrong_type", "is not a number"), ("missing", "is empty"), ("not_finite", "is too large for float32"))
-        for (code, reason), rows in zip(wrong, (bad, np.isnan(u[:, c]), np.isinf(u[:, c])), strict=True):
-            for position in np.flatnonzero(rows):
-                errors.setdefault(int(position), RowError(code, f"feature '{column.name}' {reason}"))
-                leaving.add(int(position))
+    u, wrong = parse_features(part.rows.values, schema.graph_columns, opened.data.decimal, size)
+    errors = wrong | errors
+    leaving |= set(wrong)
     given = np.full(size, NO_SIDE, dtype=np.int8)
     time = np.full(size, np.nan)
     if opened.side_column:
@@ -68,7 +63,7 @@ def read_row_table(part: Part, opened: Opened, config: PrepareConfig) -> RowTabl
             errors.setdefault(int(position), RowError("no_split", detail))
             leaving.add(int(position))
     elif opened.source.split == "time":
-        time = parse_times(part.rows.values[str(config.time_column)], opened.decimal)
+        time = parse_times(part.rows.values[str(config.time_column)], opened.data.decimal)
         for position in np.flatnonzero(np.isnan(time)):
             detail = f"column '{config.time_column}' holds no number or ISO date"
             errors.setdefault(int(position), RowError("no_split", detail))

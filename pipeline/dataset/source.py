@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.dataset.config import PrepareConfig
 from pipeline.errors import ConfigError, DataError
-from pipeline.schema import DataKind
+from pipeline.samples.kinds import find_kind
 
 BUILT_IN = Path("data")
 """Folder of the built-in sets, seen from the project's root; `<name>.json` is the recipe of one."""
@@ -27,7 +27,7 @@ class Source:
     """
 
     path: Path
-    kind: DataKind
+    kind: str
     name: str
     targets: tuple[str, ...]
     smiles: str | None = None
@@ -67,7 +67,7 @@ def find_source(config: PrepareConfig, root: Path, work: Path) -> Source:
         targets = _graph_targets(path)
     return Source(
         path=path,
-        kind="graph" if path.is_dir() else "molecule",
+        kind=find_kind(path).name,
         name=model_name(config.name or default_name),
         targets=targets,
         smiles=config.smiles or recipe.get("smiles"),

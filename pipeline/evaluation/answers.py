@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.bundle.requests import build_requests
 from pipeline.bundle.scoring import score_file
 from pipeline.dataset.split import TEST, VALIDATION
 from pipeline.errors import PipelineError
@@ -19,7 +20,7 @@ from pipeline.evaluation.champion import Champion
 from pipeline.evaluation.comparison import request_changes, why_incomparable
 from pipeline.evaluation.live import find_preparation
 from pipeline.evaluation.overlap import Overlap, find_overlap
-from pipeline.evaluation.predictions import build_requests, read_answers, read_spread
+from pipeline.evaluation.predictions import read_answers, read_spread
 from pipeline.schema import Schema
 
 if TYPE_CHECKING:

@@ -28,10 +28,10 @@ from pipeline.evaluation.slices import (
     correct,
     row_losses,
     slice_labels,
-    slice_scaffolds,
     slice_sizes,
     try_slices,
 )
+from pipeline.samples.kinds import kind_of
 from pipeline.schema import Schema, Target
 
 MOVED = 8  # rows of a target that are shown
@@ -48,7 +48,7 @@ def build_comparison(
     costs: Costs,
     *,
     sizes: NDArray[np.integer[Any]],
-    smiles: Sequence[str] | None,
+    names: Sequence[str],
     refused: int,
     resamples: int,
 ) -> Comparison:
@@ -59,7 +59,7 @@ def build_comparison(
         pairs: what `compare_table` returns.
         changes: what clients must change.
         sizes: (n,) number of nodes of each test graph.
-        smiles: (n,) of molecules, None for other graphs.
+        names: (n,) of the test samples.
         refused: test rows that the champion does not answer.
     """
     first = compared_rows(table, schema.targets[0])[2]
@@ -72,7 +72,7 @@ def build_comparison(
         notes=(overlap.sentence, *refusals, *changes),
         rows=RowCounts(len(table), compared, seen, refused),
         metrics=tuple(_differences(schema, table, pairs)),
-        slices=_slices(schema, table, sizes, smiles, resamples),
+        slices=_slices(schema, table, sizes, names, resamples),
         moved=tuple(row for target in schema.targets for row in moved_rows(table, target)),
     )
 
@@ -110,12 +110,13 @@ def _slices(
     schema: Schema,
     table: pd.DataFrame,
     sizes: NDArray[np.integer[Any]],
-    smiles: Sequence[str] | None,
+    names: Sequence[str],
     resamples: int,
 ) -> Slices:
     """Try all slices of all targets, and keep those in which the challenger is worse."""
-    common = slice_sizes(sizes, "nodes" if smiles is None else "atoms")
-    common += slice_scaffolds(smiles, named="id" in table) if smiles is not None else []
+    kind = kind_of(schema.data_kind)
+    clusters = kind.source().clusters(names, named="id" in table)
+    common = slice_sizes(sizes, kind.nouns.nodes) + [Slice("scaffold", title, rows) for title, rows in clusters]
     tried: list[tuple[Target, Outcome]] = []
     for target in schema.targets:
         labels, mine, theirs = compared_rows(table, target)

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 
 from pipeline.bundle.cost import Cost
 from pipeline.evaluation.champion import Champion
+from pipeline.samples.kinds import kind_of, request_columns
 from pipeline.schema import Schema, Target
 
 VERSION = 1
@@ -143,7 +144,7 @@ def why_incomparable(champion: Schema, challenger: Schema, title: str) -> str | 
 
 def request_changes(champion: Schema, challenger: Schema) -> list[str]:
     """What clients of the champion must change for the challenger, in sentences."""
-    before, now = champion.request_columns, challenger.request_columns
+    before, now = request_columns(champion), request_columns(challenger)
     added, dropped = [name for name in now if name not in before], [name for name in before if name not in now]
     changes = [f"A request must now have {', '.join(added)}; clients of the champion do not send it."] if added else []
     return changes + ([f"{', '.join(dropped)} of a request is no longer read."] if dropped else [])
@@ -172,8 +173,8 @@ def _other_inputs(champion: Schema, challenger: Schema) -> str | None:
     if champion.directed != challenger.directed:
         return f"its edges are {'' if champion.directed else 'un'}directed, those of this model are not"
     for title in ("node_columns", "edge_columns", "graph_columns"):
-        if champion.data_kind == "molecule" and title != "graph_columns":
-            continue  # each featurizer makes its own
+        if kind_of(champion.data_kind).fixed_columns and title != "graph_columns":
+            continue  # each version of the code makes its own
         there = [column.name for column in getattr(challenger, title)]
         missing = [column.name for column in getattr(champion, title) if column.name not in there]
         if missing:

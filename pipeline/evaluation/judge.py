@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.bundle.cost import BATCH, measure_costs
+from pipeline.bundle.requests import build_requests
 from pipeline.dataset.split import TEST, VALIDATION
 from pipeline.evaluation.answers import ChampionAnswers, SideAnswers, ask_bundle, ask_champion
 from pipeline.evaluation.calibration import calibrate
@@ -25,7 +26,6 @@ from pipeline.evaluation.predictions import (
     MODEL,
     VerdictBasis,
     answers_of,
-    build_requests,
     build_table,
     choose_thresholds,
     fit_store_baselines,
@@ -139,7 +139,7 @@ def _compare(
         answers.changes,
         costs,
         sizes=np.diff(store.arrays.node_ptr)[test],
-        smiles=store.ids(test) if store.schema.data_kind == "molecule" else None,
+        names=store.ids(test),
         refused=answers.refused,
         resamples=resamples,
     )

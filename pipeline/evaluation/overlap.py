@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.errors import PipelineError, RowError
+from pipeline.errors import PipelineError
 from pipeline.runs.tags import COMPLETE, DATA_DIGEST, KEY
-from pipeline.samples.molecule.smiles import group_key, parse_smiles
-from pipeline.schema import DataKind, Limits
+from pipeline.samples.kinds import kind_of
+from pipeline.samples.source import Source
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -58,17 +58,15 @@ def find_overlap(store: Store, test: NDArray[np.int64], prepared: Run | None) ->
         return _unknown("its rows are not shared")
     learned = theirs[theirs["split"] != "test"]
     same_data = prepared.data.tags.get(DATA_DIGEST) == store.manifest["source"]["digest"]
-    seen = seen_rows(store.schema.data_kind, learned, store.rows[test], store.ids(test), same_data=same_data)
+    kind = kind_of(store.schema.data_kind).source()
+    seen = seen_rows(kind, learned, store.rows[test], store.ids(test), same_data=same_data)
     return _unknown("graphs of other data have no names to go by") if seen is None else leave_out(seen)
 
 
 def seen_rows(
-    kind: DataKind, learned: pd.DataFrame, row: NDArray[np.integer[Any]], ids: Sequence[str], *, same_data: bool
+    kind: Source, learned: pd.DataFrame, row: NDArray[np.integer[Any]], ids: Sequence[str], *, same_data: bool
 ) -> NDArray[np.bool_] | None:
-    """Find test rows among the rows of another split.
-
-    Molecules are the same when they are without stereo, as in splitting; other graphs when they are the same row of
-    the same data.
+    """Find test rows among the rows of another split: by what makes two samples one, else as rows of the same data.
 
     Args:
         learned: columns `row`, `id`: what the other model has learned from.
@@ -77,10 +75,10 @@ def seen_rows(
     Returns:
         (n,) bool, or None when it cannot be told.
     """
-    if kind == "molecule":
-        known = {_group(smiles) for smiles in learned["id"]}
-        return np.array([_group(smiles) in known for smiles in ids], dtype=bool)
-    return np.isin(row, learned["row"]) if same_data else None
+    theirs = kind.groups(list(learned["id"]))
+    if theirs is None:
+        return np.isin(row, learned["row"]) if same_data else None
+    return np.isin(kind.groups(ids) or [], theirs)
 
 
 def leave_out(seen: NDArray[np.bool_]) -> Overlap:
@@ -123,10 +121,3 @@ def _read_sides(prepared: Run) -> pd.DataFrame:
                 raise
             folder = local.folder
         return pd.read_parquet(folder / "rows.parquet")
-
-
-def _group(smiles: str) -> str:
-    try:
-        return group_key(parse_smiles(smiles, Limits()))
-    except RowError:  # a larger molecule than this version takes
-        return smiles

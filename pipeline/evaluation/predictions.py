@@ -22,13 +22,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.answer import ERROR, STD, predicted_numbers
-from pipeline.dataset.split import SIDES, TEST, TRAIN
+from pipeline.dataset.split import SIDES, TRAIN
 from pipeline.errors import ExportError, PipelineError, RegistryError
 from pipeline.evaluation.champion import Champion
 from pipeline.evaluation.gate import Gate
 from pipeline.evaluation.metrics import Interval, Pair, choose_threshold, compare_target, score_target
 from pipeline.evaluation.verdict import Verdict, judge_metrics
-from pipeline.samples.graph.columns import graph_columns
+from pipeline.samples.kinds import kind_of
 from pipeline.scale import from_trained_scale, to_trained_scale
 from pipeline.schema import ANSWERERS, Schema, Target
 
@@ -129,40 +129,6 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.DataFrame(values["data"], columns=values["columns"])
 
 
-def build_requests(store: Store, indices: NDArray[np.int64]) -> pd.DataFrame:
-    """The graphs of a store as a client would send them, one row each.
-
-    Graphs that are not molecules have `nodes` and `edges` as JSON text, as they stand in a cell of a file.
-    """
-    schema = store.schema
-    u = store.arrays.u[indices]
-    columns: dict[str, Any] = {column.name: u[:, c].astype(float) for c, column in enumerate(schema.graph_columns)}
-    if schema.data_kind == "molecule":
-        return pd.DataFrame({"smiles": store.ids(indices)} | columns)
-    graphs = [graph_columns(store.graph(int(i)), schema) for i in indices]
-    nodes, edges = ([json.dumps(graph[part]) for graph in graphs] for part in (0, 1))
-    return pd.DataFrame({"nodes": nodes, "edges": edges} | columns)
-
-
-def build_example(store: Store, share_rows: bool) -> pd.DataFrame:
-    """Two rows to try the model with; with `share_rows=False` none of the user's own."""
-    schema = store.schema
-    if schema.data_kind == "molecule":
-        columns = {"smiles": ["CCO", "c1ccccc1O"]}
-        means = store.statistics["u"]["mean"]
-        features = {
-            column.name: [float(f"{mean:.4g}")] * 2 for column, mean in zip(schema.graph_columns, means, strict=False)
-        }
-        return pd.DataFrame(columns | features)
-    if share_rows:
-        rows = build_requests(store, store.indices(TEST)[:2])
-    else:
-        rows = build_requests(store, store.indices(TEST)[:1]).assign(
-            nodes=_made_up(schema)[0], edges=_made_up(schema)[1]
-        )
-    return rows.assign(nodes=rows["nodes"].map(json.loads), edges=rows["edges"].map(json.loads))
-
-
 def build_table(
     schema: Schema,
     row: NDArray[np.integer],
@@ -219,14 +185,13 @@ def fit_store_baselines(store: Store, side: int) -> tuple[dict[str, dict[str, Ar
         Baseline -> target -> answers in original units, and how the baselines were made.
     """
     from pipeline.evaluation.baselines import Inputs, fit_baselines
-    from pipeline.graph import pack
+
+    source = kind_of(store.schema.data_kind).source()
 
     def inputs(code: int) -> Inputs:
         chosen = store.indices(code)
         y, u = store.arrays.y[chosen], store.arrays.u[chosen]
-        if store.schema.data_kind == "molecule":
-            return Inputs(y=y, u=u, smiles=store.ids(chosen))
-        return Inputs(y=y, u=u, graphs=pack([store.graph(int(i)) for i in chosen]))
+        return Inputs(y, u, lambda rows, pool: source.describe(store, chosen[rows], pool))
 
     made = fit_baselines(store.schema, inputs(TRAIN), {SIDES[side]: inputs(side)})
     targets = {target.name: target for target in store.schema.targets}
@@ -357,13 +322,6 @@ def _labels_for_people(target: Target, y: NDArray[np.float32]) -> list[Any]:
         return [None if np.isnan(value) else target.classes[int(value)] for value in y]
     values = from_trained_scale(target, y.astype(np.float64))
     return [None if np.isnan(value) else float(f"{value:.7g}") for value in values]  # what float32 holds, no more
-
-
-def _made_up(schema: Schema) -> tuple[str, str]:
-    """A graph of two nodes and one edge in which every value is unknown."""
-    nodes: dict[str, Any] = {column.name: [None, None] for column in schema.node_columns} or {"node_id": [0, 1]}
-    edges: dict[str, Any] = {"source": [0], "target": [1]} | {column.name: [None] for column in schema.edge_columns}
-    return json.dumps(nodes), json.dumps(edges)
 
 
 def judge_logged(folder: Path, gate: Gate) -> Verdict:

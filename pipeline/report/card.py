@@ -11,6 +11,7 @@ from pipeline.evaluation.metrics import Metric, baselines_of, metrics_of
 from pipeline.evaluation.verdict import Verdict
 from pipeline.report.comparison import comparison_blocks, cost_blocks
 from pipeline.report.html import Html, build_page, bullets, facts, figures, heading, html, paragraph, sections, table
+from pipeline.samples.kinds import kind_of
 from pipeline.schema import ANSWERERS, Schema, Target
 
 CALIBRATION = ("Residuals", "Reliability")
@@ -154,19 +155,21 @@ def describe_target(target: Target) -> str:
 def known_categories(schema: Schema) -> dict[str, tuple[str, ...]]:
     """Name the categories that the network tells apart; of molecules the elements, of other graphs each column's."""
     columns = [column for column in (*schema.node_columns, *schema.edge_columns) if column.kind == "categorical"]
+    fixed = kind_of(schema.data_kind).fixed_columns
     return {
         column.name: tuple(name for name, known in zip(column.categories, column.known[1:], strict=True) if known)
         for column in columns
-        if schema.data_kind == "graph" or column.name == "element"
+        if not fixed or column.name == "element"
     }
 
 
 def limits_of(card: CardInputs) -> list[str]:
     """Say where the model has seen nothing, from what the training data cover."""
     scope = card.scope
-    noun = ("Molecules", "atoms (without hydrogens)") if card.schema.data_kind == "molecule" else ("Graphs", "nodes")
+    nouns = kind_of(card.schema.data_kind).nouns
     limits = [
-        f"{noun[0]} with fewer than {scope.nodes[0]:,} or more than {scope.nodes[1]:,} {noun[1]}: none in training."
+        f"{nouns.samples.capitalize()} with fewer than {scope.nodes[0]:,} or more than {scope.nodes[1]:,} "
+        f"{nouns.counted}: none in training."
     ]
     for column, values in scope.known.items():
         shown = ", ".join(map(str, values[:40])) + (f" and {len(values) - 40} more" if len(values) > 40 else "")
@@ -191,7 +194,7 @@ def limits_of(card: CardInputs) -> list[str]:
 def _predictions(card: CardInputs) -> list[Html]:
     blocks = [paragraph(card.schema.description)] if card.schema.description else []
     blocks.append(bullets(describe_target(target) for target in card.schema.targets))
-    takes = "a SMILES string" if card.schema.data_kind == "molecule" else "a graph: its nodes and its edges"
+    takes = kind_of(card.schema.data_kind).nouns.takes
     extra = [column.name for column in card.schema.graph_columns]
     return [*blocks, paragraph(f"It takes {takes}" + (f", and {', '.join(extra)}." if extra else "."))]
 

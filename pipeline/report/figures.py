@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rdkit import Chem, rdBase
-from rdkit.Chem.Draw import rdMolDraw2D
 
 from pipeline.evaluation.calibration import reliability, stated_and_came
 from pipeline.report.canvas import COLORS, GREY, STROKES, Array, bare_svg, draw_figure, scatter, shorten, thin
-from pipeline.schema import DataKind, Target
-
-MAX_DRAWN_ATOMS = 150
+from pipeline.samples.kind import Nouns
+from pipeline.samples.kinds import kind_of
+from pipeline.schema import Schema, Target
 
 
 def parity_plot(target: Target, y: ArrayLike, answer: ArrayLike) -> str:
@@ -205,7 +203,7 @@ def label_histogram(target: Target, y: Mapping[str, ArrayLike]) -> str:
     return draw_figure(draw)
 
 
-def size_histogram(num_nodes: ArrayLike, data_kind: DataKind) -> str:
+def size_histogram(num_nodes: ArrayLike, nouns: Nouns) -> str:
     """Draw the sizes of graphs: (G,) numbers of nodes."""
     sizes = np.asarray(num_nodes)
     largest = int(sizes.max(initial=1))
@@ -218,8 +216,8 @@ def size_histogram(num_nodes: ArrayLike, data_kind: DataKind) -> str:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
             axes.xaxis.set_minor_formatter(lambda value, _: "")
-        axes.set_xlabel("atoms of a molecule (without hydrogens)" if data_kind == "molecule" else "nodes of a graph")
-        axes.set_ylabel("molecules" if data_kind == "molecule" else "graphs")
+        axes.set_xlabel(f"{nouns.nodes} of a {nouns.sample}" + (f" ({nouns.node_note})" if nouns.node_note else ""))
+        axes.set_ylabel(nouns.samples)
 
     return draw_figure(draw)
 
@@ -299,18 +297,10 @@ def target_figures(
     }
 
 
-def draw_molecule(smiles: str, size: tuple[int, int] = (260, 180)) -> str | None:
-    """Draw a molecule in pixels of width and height; None if RDKit cannot read it or it has more than 150 atoms."""
-    with rdBase.BlockLogs():
-        molecule = Chem.MolFromSmiles(smiles)
-        if molecule is None or not 0 < molecule.GetNumAtoms() <= MAX_DRAWN_ATOMS:
-            return None
-        drawer = rdMolDraw2D.MolDraw2DSVG(*size)
-        options: Any = drawer.drawOptions()
-        options.clearBackground = False
-        rdMolDraw2D.PrepareAndDrawMolecule(drawer, molecule)
-        drawer.FinishDrawing()
-    return bare_svg(drawer.GetDrawingText())
+def draw_sample(schema: Schema, name: str | None, size: tuple[int, int] = (260, 180)) -> str | None:
+    """Draw a sample by its name, in pixels of width and height; None where there is no picture of it."""
+    svg = kind_of(schema.data_kind).source().draw(name, size) if name else None
+    return svg and bare_svg(svg)
 
 
 def axis_name(target: Target) -> str:

@@ -13,13 +13,14 @@ from pipeline.evaluation.comparison import Comparison
 from pipeline.evaluation.predictions import MODEL, answer_columns, answerers, answers_of, labels_of, worst_rows
 from pipeline.report.card import CardInputs, Scope, WorstCase, build_data_page, known_categories
 from pipeline.report.figures import (
-    draw_molecule,
+    draw_sample,
     label_histogram,
     learning_curve,
     size_histogram,
     split_sizes,
     target_figures,
 )
+from pipeline.samples.kinds import kind_of
 from pipeline.schema import Schema, Target
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def data_figures(store: Store) -> dict[str, str]:
         )
         for t, target in enumerate(store.schema.targets)
     }
-    drawn["Graph sizes"] = size_histogram(np.diff(store.arrays.node_ptr), store.schema.data_kind)
+    drawn["Graph sizes"] = size_histogram(np.diff(store.arrays.node_ptr), kind_of(store.schema.data_kind).nouns)
     drawn["Split sizes"] = split_sizes(store.manifest["source"]["split"]["sizes"])
     return drawn
 
@@ -159,9 +160,7 @@ def _figures(schema: Schema, table: pd.DataFrame, target: Target, thresholds: Ma
 
 
 def _drawings(schema: Schema, comparison: Comparison) -> dict[int, str | None]:
-    if schema.data_kind != "molecule":
-        return {}
-    return {one.row: draw_molecule(one.id, (200, 130)) for one in comparison.moved if one.id is not None}
+    return {one.row: draw_sample(schema, one.id, (200, 130)) for one in comparison.moved}
 
 
 def worst_cases(schema: Schema, table: pd.DataFrame, target: Target) -> list[WorstCase]:
@@ -179,7 +178,7 @@ def worst_cases(schema: Schema, table: pd.DataFrame, target: Target) -> list[Wor
                 name=name,
                 label=str(label) if target.task.has_classes else f"{label:.3g}",
                 answer=said,
-                svg=draw_molecule(name) if name is not None and schema.data_kind == "molecule" else None,
+                svg=draw_sample(schema, name),
             )
         )
     return cases

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.imports import trace_imports
+from pipeline.imports import kind_imports, trace_imports
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow"}
 """Packages that are imported under another name than they are installed."""
@@ -51,6 +51,7 @@ def step_key(
     root: Path,
     also: Sequence[str] = (),
     texts: Sequence[str] = (),
+    data_kind: str | None = None,
 ) -> StepKey:
     """Compute the key of a step.
 
@@ -60,9 +61,13 @@ def step_key(
         root: project folder.
         also: modules that the step runs without importing them, and the user's own.
         texts: further files of the project that the step copies or reads.
+        data_kind: of the data: the code of others does not count, nor which others there are. None counts all.
     """
-    code = trace_imports([f"steps.{step}", *also], root)
-    files = {**code.files, **{name: root / name for name in texts}}
+    instead = kind_imports(data_kind) if data_kind else {}
+    code = trace_imports([f"steps.{step}", *also], root, instead=instead)
+    chosen = {f"{module.replace('.', '/')}.py" for module in instead}
+    files = {name: path for name, path in code.files.items() if name not in chosen}
+    files |= {name: root / name for name in texts}
     facts: KeyFacts = {
         "code": {name: _file_digest(path) for name, path in files.items()},
         "packages": package_versions(code.packages, root),

@@ -36,6 +36,9 @@ COMPLETE = "graphline.complete"
 SHARE_ROWS = "graphline.share_rows"
 """prepare: `True` if rows may be logged."""
 
+DATA_KIND = "graphline.data_kind"
+"""prepare: the kind of its samples, which settles whose code the later steps rest on."""
+
 DATA_DIGEST = "graphline.data_digest"
 """prepare, evaluate and candidates: sha256 of the data."""
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from pipeline.dataset.collect import collect, quarantine_conflicts, settle
 from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.opened import open_source
-from pipeline.dataset.parts import Workers
 from pipeline.dataset.source import Source
 from pipeline.dataset.spool import Spool
+from pipeline.samples.workers import Workers
 
 if TYPE_CHECKING:
     from pipeline.store.store import Store
@@ -44,7 +44,7 @@ def build_store(
             quarantine_conflicts(found, settled, spool, file)
         from pipeline.store.store import write_store  # torch only here: the other processes have ended and never saw it
 
-        report = settled.report | {"digest": digest, "file": source.path.name, "id_column": opened.id_column}
+        report = settled.report | {"digest": digest, "file": source.path.name, "id_column": opened.data.id_column}
         store = write_store(
             folder,
             spool,

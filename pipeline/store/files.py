@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from tensordict import TensorDict
 
 from pipeline.dataset.split import SIDES
-from pipeline.dataset.spool import Names, Piece, Spool, narrow_dtype
+from pipeline.dataset.spool import Spool
 from pipeline.digests import file_sha256
 from pipeline.errors import ShapeError
 from pipeline.graph import Ints
+from pipeline.samples.packed import Names, Piece, narrow_dtype
 from pipeline.store.manifest import MANIFEST, STORE_VERSION, list_files, manifest_digest
 from pipeline.store.survey import RowCoder, Survey
 

@@ -34,6 +34,7 @@ from pipeline.dataset.split import TRAIN
 from pipeline.dataset.spool import Spool
 from pipeline.errors import StoreError
 from pipeline.graph import Floats, Graph, Ints
+from pipeline.samples.kinds import kind_of
 from pipeline.schema import Schema
 from pipeline.store.files import Layout, StoredGraphs, write_manifest, write_rows, write_tensors
 from pipeline.store.manifest import MANIFEST, ROWS, TENSORS, check_store, damaged
@@ -284,7 +285,10 @@ def open_store(folder: Path, *, checksums: bool = False) -> Store:
     folder = Path(folder).absolute()
     manifest = check_store(folder, checksums=checksums)
     schema = Schema.from_json(json.dumps(manifest["schema"]))
-    _check_featurizer(folder, schema)
+    if reason := kind_of(schema.data_kind).mismatch(schema):
+        raise StoreError(
+            f"{folder}: {reason}; delete the folder and run prepare again, or use the version that wrote it."
+        )
     # mode "r" maps privately: a write by accident reaches this process's copy of a page, never the file.
     # A truncated file would read as zeros, which is why sizes come first.
     tensors = TensorDict.load_memmap(folder / TENSORS, mode="r", allow_pickle=False)
@@ -298,15 +302,3 @@ def open_store(folder: Path, *, checksums: bool = False) -> Store:
 def _check_destination(folder: Path) -> None:
     if folder.exists() and not (folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir()))):
         raise StoreError(f"{folder}: something that is not a store stands here; name another folder, or delete it.")
-
-
-def _check_featurizer(folder: Path, schema: Schema) -> None:
-    if schema.featurizer_version is None:
-        return
-    from pipeline.samples.molecule.featurize import FEATURIZER_VERSION  # rdkit only where there are molecules
-
-    if schema.featurizer_version != FEATURIZER_VERSION:
-        raise StoreError(
-            f"{folder}: its molecules have features of version {schema.featurizer_version}, this graphline makes "
-            f"version {FEATURIZER_VERSION}; delete the folder and run prepare again, or use the version that wrote it."
-        )

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dataset.spool import Piece, narrow_dtype
 from pipeline.errors import ShapeError
 from pipeline.graph import Ints
+from pipeline.samples.packed import Piece, narrow_dtype
 from pipeline.schema import Column, Schema
 
 MAX_TABLE_ROWS = 32767  # a row code then fits int16

@@ -169,12 +169,12 @@ def test_a_bundle_holds_what_it_needs_and_no_more(built):
         *(f"code/serving/{name}.py" for name in ("__init__", "deadline", "request", "session", "sharing")),
         *(f"code/pipeline/{name}.py" for name in ("__init__", "answer", "errors", "graph", "machine")),
         *("code/pipeline/schema.py", "code/pipeline/serveconfig.py", "code/pipeline/samples/__init__.py"),
-        *(f"code/pipeline/samples/graph/{name}.py" for name in ("__init__", "columns")),
+        *(f"code/pipeline/samples/{name}.py" for name in ("kind", "kinds", "graph/__init__", "graph/columns")),
     }
-    assert files("graphs") == common
+    assert files("graphs") == common | {"code/pipeline/samples/graph/kind.py"}
     assert files("molecules") == common | {
         f"code/pipeline/samples/molecule/{name}.py"
-        for name in ("__init__", "descriptors", "featurize", "smiles", "atoms")
+        for name in ("__init__", "kind", "descriptors", "featurize", "smiles", "atoms")
     }
 
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.dataset.spool import Names, Piece, Spool, distinct_rows, narrow_dtype
+from pipeline.dataset.spool import Spool
 from pipeline.errors import ShapeError
 from pipeline.graph import pack
+from pipeline.samples.packed import Names, Piece, distinct_rows, narrow_dtype
 from tests.support.graphs import graphs, make_graph
 
 

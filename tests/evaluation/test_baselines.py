@@ -1,19 +1,16 @@
 """Baselines: what they see, that they learn, that they are the same twice, and what odd data make of them."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from rdkit import Chem
-from rdkit.Chem import Descriptors, rdFingerprintGenerator
+from rdkit.Chem import Descriptors
 
-from pipeline.errors import ShapeError
 from pipeline.evaluation import baselines
-from pipeline.evaluation.baselines import Inputs, describe_graphs, describe_molecules, fit_baselines
+from pipeline.evaluation.baselines import Inputs, fit_baselines
 from pipeline.graph import Graph, pack
 from pipeline.network.trees import choose_rows
+from pipeline.samples.graph.describe import describe_graphs
+from pipeline.samples.molecule.describe import describe_molecules
 from pipeline.schema import Column, Target
 from tests.support.schemas import toy_schema
 
@@ -44,7 +41,13 @@ def labels():
 
 
 def inputs_of(smiles, y):
-    return Inputs(y=y, u=np.empty((len(y), 0), np.float32), smiles=smiles)
+    return Inputs(
+        y, np.empty((len(y), 0), np.float32), lambda rows, pool: describe_molecules([smiles[row] for row in rows], pool)
+    )
+
+
+def graphs_of(y, u, made):
+    return Inputs(y, u, lambda rows, pool: describe_graphs(pack([made[row] for row in rows]), GRAPHS))
 
 
 def graph(num_nodes, edges=(), load=None, kinds=None):
@@ -59,67 +62,6 @@ def graph(num_nodes, edges=(), load=None, kinds=None):
         u=np.empty(0, np.float32),
         y=np.empty(1, np.float32),
     )
-
-
-def test_graph_statistics_by_hand():
-    chunk = pack(
-        [
-            graph(3, [(0, 1), (1, 2)], load=[1.0, np.nan, 3.0], kinds=[1, 2, 1]),
-            graph(0),
-            graph(1, load=[np.nan], kinds=[0]),
-        ]
-    )
-    found = describe_graphs(chunk, GRAPHS)
-    #   nodes, edges | kind ?, a, b | load mean, std, min, max | bond ?, x | length mean, std, min, max
-    expected = [
-        [3, 4, 0, 2, 1, 2, 1, 1, 3, 0, 4, 2, 0, 2, 2],
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        [1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-    ]
-    np.testing.assert_array_equal(found, expected)
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.lists(st.lists(st.floats(-1e3, 1e3, width=32) | st.just(np.nan), max_size=5), min_size=1, max_size=6))
-def test_moments_are_numpys(loads):
-    found = describe_graphs(pack([graph(len(load), load=load) for load in loads]), GRAPHS)[:, 5:9]
-    for row, load in zip(found, loads, strict=True):
-        numbers = np.array([value for value in load if not np.isnan(value)])
-        expected = [numbers.mean(), numbers.std(), numbers.min(), numbers.max()] if len(numbers) else [0] * 4
-        np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-4)
-
-
-def test_graphs_are_described_without_their_wiring():
-    star, path = graph(4, [(0, 1), (0, 2), (0, 3)]), graph(4, [(0, 1), (1, 2), (2, 3)])
-    found = describe_graphs(pack([star, path]), GRAPHS)
-    np.testing.assert_array_equal(found[0], found[1])
-
-
-def test_molecules_are_rdkits():
-    found = describe_molecules(["CCO", "c1ccccc1C(=O)O"])
-    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
-    for row, smiles in zip(found, ["CCO", "c1ccccc1C(=O)O"], strict=True):
-        molecule = Chem.MolFromSmiles(smiles)
-        np.testing.assert_array_equal(row[:2048], generator.GetCountFingerprintAsNumPy(molecule))
-        assert np.float32(Descriptors.MolWt(molecule)) in row[2048:]
-
-
-def test_odd_molecules_are_finite():
-    odd = ["[He]", "[Na+].[Cl-]", "*", "[U]", "C" * 301, "not a molecule", "[2H]O[2H]"]
-    found = describe_molecules(odd)
-    assert np.isfinite(found).all()
-    assert found[4, 2048:].sum() == 0  # too large for descriptors, not for the fingerprint
-    assert found[4, :2048].sum() > 0
-    assert found[5].sum() == 0
-
-
-@pytest.mark.mlflow  # starts worker processes: seconds
-def test_a_pool_keeps_the_order():
-    smiles = SMILES * 6
-    with ThreadPoolExecutor(2) as pool:
-        np.testing.assert_array_equal(
-            describe_molecules(smiles, pool), np.tile(describe_molecules(SMILES[:60]), (6, 1))
-        )
 
 
 def test_all_kinds_learn():
@@ -154,14 +96,14 @@ def test_twice_the_same_on_any_number_of_cores(monkeypatch):
 
 def test_graph_features_are_seen():
     u = np.random.default_rng(0).normal(size=(60, 1)).astype(np.float32)
-    inputs = Inputs(y=u, u=u, graphs=pack([graph(2, [(0, 1)])] * 60))
+    inputs = graphs_of(u, u, [graph(2, [(0, 1)])] * 60)
     found = fit_baselines(GRAPHS, inputs, {"test": inputs})
     assert np.corrcoef(found.answers["forest"]["mass"]["test"], u[:, 0])[0, 1] > 0.95
 
 
 def test_nothing_to_tell_rows_apart_is_the_mean():
     y = np.arange(12, dtype=np.float32)[:, None]
-    inputs = Inputs(y=y, u=np.empty((12, 0), np.float32), graphs=pack([graph(1)] * 12))
+    inputs = graphs_of(y, np.empty((12, 0), np.float32), [graph(1)] * 12)
     found = fit_baselines(GRAPHS, inputs, {"test": inputs})
     np.testing.assert_allclose(found.answers["forest"]["mass"]["test"], y.mean(), atol=1)
 
@@ -193,11 +135,6 @@ def test_chosen_rows():
     assert set(chosen) <= set(rows)
     assert (np.diff(chosen) > 0).all()
     np.testing.assert_array_equal(choose_rows(rows, 100, seed=1), rows)
-
-
-def test_rows_that_do_not_fit_are_refused():
-    with pytest.raises(ShapeError, match="2 rows of labels"):
-        inputs_of(["C"], np.zeros((2, 1), np.float32))
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from pipeline.evaluation.predictions import (
     judge_table,
     table_to_json,
 )
+from pipeline.samples.kinds import kind_of
 from pipeline.schema import Column, Target
 from tests.support.schemas import GRAPHS, MOLECULES, toy_schema, without_features
 
@@ -106,14 +107,19 @@ def test_what_clients_must_change_is_said():
 
 def test_molecules_are_known_again_without_stereo_and_spelling():
     learned = pd.DataFrame({"row": [1, 2], "id": ["OCC", "C[C@H](N)C(=O)O"]})
-    seen = seen_rows("molecule", learned, np.array([8, 9, 1]), ["CCO", "C[C@@H](N)C(=O)O", "CCC"], same_data=False)
+    seen = seen_rows(
+        kind_of("molecule").source(), learned, np.array([8, 9, 1]), ["CCO", "C[C@@H](N)C(=O)O", "CCC"], same_data=False
+    )
     assert seen.tolist() == [True, True, False]
 
 
 def test_graphs_are_known_again_by_their_row_of_the_same_data_only():
     learned = pd.DataFrame({"row": [1, 2], "id": ["a", "b"]})
-    assert seen_rows("graph", learned, np.array([2, 3]), ["a", "c"], same_data=True).tolist() == [True, False]
-    assert seen_rows("graph", learned, np.array([2, 3]), ["a", "c"], same_data=False) is None
+    assert seen_rows(kind_of("graph").source(), learned, np.array([2, 3]), ["a", "c"], same_data=True).tolist() == [
+        True,
+        False,
+    ]
+    assert seen_rows(kind_of("graph").source(), learned, np.array([2, 3]), ["a", "c"], same_data=False) is None
 
 
 @pytest.mark.parametrize(
@@ -166,7 +172,7 @@ def comparison_of(table, targets=(NUMBER, BINARY, COLOURS), overlap=FAIR):
         (),
         COSTS,
         sizes=np.arange(N),
-        smiles=["C" * (1 + k % 9) + "O" for k in range(N)],
+        names=["C" * (1 + k % 9) + "O" for k in range(N)],
         refused=0,
         resamples=100,
     )

@@ -15,7 +15,6 @@ from pipeline.evaluation.slices import (
     row_losses,
     sign_flip_test,
     slice_labels,
-    slice_scaffolds,
     slice_sizes,
     try_slices,
 )
@@ -48,18 +47,6 @@ def test_labels_are_named_in_original_units_and_missing_ones_are_nowhere():
     assert slice_labels(NUMBER, np.full(3, np.nan), [None] * 3) == []
     classes = slice_labels(CLASSES, np.array([0, 2, 2, np.nan]), ["a", "c", "c", None])
     assert [(one.name, int(one.rows.sum())) for one in classes] == [("a", 1), ("b", 0), ("c", 2)]
-
-
-def test_scaffolds_that_are_alike_are_together():
-    chains, benzenes = ["CCO", "CCN"], ["Cc1ccccc1", "OCc1ccccc1", "c1ccccc1"]
-    steroids = ["C1CCC2C(C1)CCC1C2CCC2CCCC12", "CC12CCC3C(CCC4CCCCC34)C1CCC2O"]
-    slices = slice_scaffolds([*chains, *benzenes, *steroids, "nonsense"], named=True)
-    sets = {one.name: np.flatnonzero(one.rows).tolist() for one in slices}
-    assert sets["no rings"] == [0, 1, 7]
-    assert sets["like c1ccccc1"] == [2, 3, 4]
-    assert any(rows == [5, 6] for rows in sets.values())
-    assert not any("c1" in one.name for one in slice_scaffolds(benzenes, named=False))
-    assert [one.name for one in slice_scaffolds(chains, named=True)] == ["no rings"]
 
 
 def test_losses_by_hand():

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.answer import OUTPUTS, PREDICTION, STD
 from pipeline.errors import ConfigError
+from pipeline.samples.kinds import request_columns
 from pipeline.schema import Schema, Target
 from tests.support.small_models import GRAPHS, MOLECULES
 
@@ -17,8 +18,8 @@ def names(schema: Schema, *outputs: str) -> list[str]:
 
 
 def test_columns_of_request_and_answer():
-    assert MOLECULES.request_columns == ("smiles", "temperature")
-    assert GRAPHS.request_columns == ("nodes", "edges", "temperature")
+    assert request_columns(MOLECULES) == ("smiles", "temperature")
+    assert request_columns(GRAPHS) == ("nodes", "edges", "temperature")
     assert names(MOLECULES, PREDICTION) == ["size", "error", "error_detail", "warning"]
     assert names(GRAPHS, PREDICTION, STD) == [
         *("size", "size_std", "active", "active_std"),

@@ -140,9 +140,9 @@ def test_what_is_no_picture_is_refused(text):
 
 
 def test_pictures_of_matplotlib_and_rdkit_fit():
-    from pipeline.report.figures import draw_molecule, split_sizes
+    from pipeline.report.figures import draw_sample, split_sizes
 
-    for svg in (split_sizes({HOSTILE: 3}), draw_molecule("c1ccccc1O")):
+    for svg in (split_sizes({HOSTILE: 3}), draw_sample(toy_schema(), "c1ccccc1O")):
         page = Page(inline_svg(svg, "f1-", "label"))
         assert "path" in page.tags
 

@@ -9,7 +9,7 @@ import pytest
 from pipeline.report.figures import (
     axis_name,
     confusion_plot,
-    draw_molecule,
+    draw_sample,
     label_histogram,
     learning_curve,
     parity_plot,
@@ -21,9 +21,11 @@ from pipeline.report.figures import (
     split_sizes,
     target_figures,
 )
-from pipeline.schema import Target
+from pipeline.samples.kinds import kind_of
+from pipeline.schema import Schema, Target
 
 HOSTILE = '<script>&"$x_{1}$'
+MOLECULES = Schema("m", "molecule", (), (), ())
 NUMBER = Target(HOSTILE, "regression", unit="mol/L")
 BINARY = Target("active", "binary", classes=("inactive", "active"))
 CLASSES = Target("kind", "multiclass", classes=("a", "b", "c"))
@@ -46,11 +48,11 @@ DRAWN = {
     "reliability": lambda: reliability_plot(BINARY, LABEL, PROBABILITY),
     "labels": lambda: label_histogram(NUMBER, {"train": Y, "test": ANSWER}),
     "labels of classes": lambda: label_histogram(CLASSES, {"train": CLASS, "test": CLASS[:5]}),
-    "sizes": lambda: size_histogram(np.arange(1, 60), "molecule"),
-    "wide sizes": lambda: size_histogram(np.array([1, 1, 2, 2, 3, 1000]), "graph"),
+    "sizes": lambda: size_histogram(np.arange(1, 60), kind_of("molecule").nouns),
+    "wide sizes": lambda: size_histogram(np.array([1, 1, 2, 2, 3, 1000]), kind_of("graph").nouns),
     "split": lambda: split_sizes({"train": 80, "validation": 10, "test": 10}),
     "learning": lambda: learning_curve([[{"epoch": 1, "train/loss": 2.0, "val/loss": 1.0}]], [1]),
-    "molecule": lambda: draw_molecule("CC(=O)Oc1ccccc1C(=O)O"),
+    "molecule": lambda: draw_sample(MOLECULES, "CC(=O)Oc1ccccc1C(=O)O"),
 }
 
 
@@ -107,7 +109,7 @@ def test_empty_sides(y):
     assert target_figures(NUMBER, y, {"model": y}) == {}
     for figure in (parity_plot(NUMBER, y, y), residual_plot(NUMBER, y, y), label_histogram(NUMBER, {"test": y})):
         ElementTree.fromstring(figure)
-    ElementTree.fromstring(size_histogram(y[:0], "graph"))
+    ElementTree.fromstring(size_histogram(y[:0], kind_of("graph").nouns))
     ElementTree.fromstring(split_sizes({"train": 0}))
     ElementTree.fromstring(learning_curve([[]], [0]))
 
@@ -142,9 +144,9 @@ def test_axis_names():
 
 
 def test_molecules_that_are_not_drawn():
-    assert draw_molecule("not a molecule") is None
-    assert draw_molecule("") is None
-    assert draw_molecule("C" * 200) is None
+    assert draw_sample(MOLECULES, "not a molecule") is None
+    assert draw_sample(MOLECULES, "") is None
+    assert draw_sample(MOLECULES, "C" * 200) is None
 
 
 def test_the_look_is_put_back():

@@ -157,9 +157,9 @@ def keys(prepare_words=None, train_words=(), **evaluate_words):
     config = PrepareConfig(**({"data": "mine", "target": "y"} | (prepare_words or {})))
     with prepare.located(config) as (source, digest):
         store = prepare.key_of(config, source, digest)
-    training = train.key_of(train.parse(list(train_words)), f"store {store}")
+    training = train.key_of(train.parse(list(train_words)), f"store {store}", source.kind)
     inputs = {"store": f"store {store}", "training": f"training {training}"}
-    evaluation = evaluate.key_of(EvaluateConfig(**evaluate_words), inputs)
+    evaluation = evaluate.key_of(EvaluateConfig(**evaluate_words), inputs, source.kind)
     return {
         "prepare": store,
         "train": training,
@@ -191,6 +191,9 @@ ALL = ["prepare", "train", "evaluate", "register"]
         ("pipeline/runs/registry.py", ALL[2:]),  # evaluate looks for the champion
         ("steps/register.py", ALL[3:]),
         ("pipeline/bundle/export.py", ALL[2:]),
+        ("pipeline/samples/graph/tables.py", ALL),
+        ("pipeline/samples/molecule/featurize.py", []),  # of another kind of data than these
+        ("pipeline/samples/kinds.py", []),  # says only which kinds there are
         ("steps/rollback.py", []),
         ("steps/main.py", []),
         ("nets.py", []),
@@ -255,7 +258,7 @@ def test_spelling_of_numbers_changes_nothing(tmp_path, monkeypatch):
         ["--learning_rate", "0.0020", "--weight_decay", "0"],
         [f"--config={file}"],
     ]
-    assert len({train.key_of(train.parse(words), "d") for words in spelled}) == 1
+    assert len({train.key_of(train.parse(words), "d", "graph") for words in spelled}) == 1
 
 
 def test_code_of_own_networks_and_callbacks_counts(copy, monkeypatch):
@@ -266,9 +269,9 @@ def test_code_of_own_networks_and_callbacks_counts(copy, monkeypatch):
         train.TrainArguments(config),
         train.TrainArguments(train.parse([]).config, trainer={"callbacks": callbacks}),
     ):
-        before = train.key_of(arguments, "d")
+        before = train.key_of(arguments, "d", "graph")
         (copy / "nets.py").write_text("import torch\nx = 2\n")
-        assert differences(before.facts, train.key_of(arguments, "d").facts) == ["nets.py changed"]
+        assert differences(before.facts, train.key_of(arguments, "d", "graph").facts) == ["nets.py changed"]
         (copy / "nets.py").write_text("import torch\n")
 
 
@@ -276,7 +279,7 @@ def test_an_equal_training_on_other_test_graphs_is_judged_anew(monkeypatch):
     """A test label changes the store and not the weights."""
     monkeypatch.chdir(ROOT)
     config = EvaluateConfig()
-    one, other = (evaluate.key_of(config, {"store": store, "training": "t"}) for store in "ab")
+    one, other = (evaluate.key_of(config, {"store": store, "training": "t"}, "graph") for store in "ab")
     assert one != other
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import BundleError
+from pipeline.samples.kinds import kind_of
 from pipeline.schema import Schema
 from serving.session import Session
 from tests.support.schemas import GRAPHS, MOLECULES, without_features
@@ -228,10 +229,8 @@ def test_a_deadline_reaches_the_thread_that_predicts(molecules):
 
 @pytest.mark.parametrize("schema", [GRAPHS, MOLECULES])
 def test_every_model_can_answer_the_request_that_warms_it_up(molecules, graphs, schema):
-    from serving.model import smallest_request
-
     model = graphs if schema is GRAPHS else molecules
-    assert model.predict(smallest_request(schema))["error"].tolist() == [None]
+    assert model.predict(pd.DataFrame(kind_of(schema.data_kind).smallest(schema)))["error"].tolist() == [None]
 
 
 def test_what_mlflow_does_before_the_model_is_asked(molecules):
@@ -281,5 +280,5 @@ def test_model_schema_and_featurizer_must_belong_together(tmp_path):
     with pytest.raises(BundleError, match="another schema"):
         check_fit(session, GRAPHS)
     old: Schema = dataclasses.replace(MOLECULES, featurizer_version=0)
-    with pytest.raises(BundleError, match="featurizer version 0"):
+    with pytest.raises(BundleError, match="features of version 0"):
         check_fit(Session(write_count_model(tmp_path / "old.onnx", old)), old)

@@ -12,11 +12,15 @@ from hypothesis import strategies as st
 from pipeline.answer import OUTPUTS, PREDICTION
 from pipeline.errors import ROW_CODES, ConfigError, DataError, RowError
 from pipeline.graph import pack, unpack
+from pipeline.samples.graph import kind as graph
+from pipeline.samples.graph.columns import read_feature
+from pipeline.samples.kinds import request_columns
+from pipeline.samples.molecule import kind as molecule
 from pipeline.samples.molecule.smiles import parse_smiles
 from pipeline.schema import Column, Limits
 from pipeline.serveconfig import ServeConfig
 from serving import request
-from serving.request import Answers, Categories, read_feature, read_request
+from serving.request import Answers, Categories, read_request
 from tests.support.schemas import GRAPHS, MOLECULES
 from tests.support.small_models import chain, graph_row
 
@@ -110,7 +114,7 @@ def test_no_detail_repeats_what_the_client_sent():
 
 @pytest.mark.parametrize(("schema", "column"), [(MOLECULES, "temperature"), (GRAPHS, "edges")])
 def test_a_missing_column_is_named(schema, column):
-    rows = pd.DataFrame({name: [None] for name in schema.request_columns if name != column} | {"more": [1]})
+    rows = pd.DataFrame({name: [None] for name in request_columns(schema) if name != column} | {"more": [1]})
     with pytest.raises(DataError, match=column):
         list(read_request(rows, schema, ServeConfig()))
 
@@ -118,20 +122,23 @@ def test_a_missing_column_is_named(schema, column):
 def test_a_request_without_rows_has_no_pieces():
     for schema in (MOLECULES, GRAPHS):
         assert (
-            list(read_request(pd.DataFrame({name: [] for name in schema.request_columns}), schema, ServeConfig())) == []
+            list(read_request(pd.DataFrame({name: [] for name in request_columns(schema)}), schema, ServeConfig()))
+            == []
         )
 
 
 @given(st.lists(st.integers(0, 30), max_size=20), st.integers(1, 40))
 def test_long_requests_are_read_in_spans(sizes, budget):
-    spans = list(request._spans(sizes, budget))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(molecule, "MAX_CHARACTERS", budget)
+        spans = list(molecule._spans(sizes))
     assert [row for start, stop in spans for row in range(start, stop)] == list(range(len(sizes)))
     assert all(stop - start == 1 or sum(sizes[start:stop]) <= budget for start, stop in spans)
 
 
 def test_pieces_keep_the_order_of_rows(monkeypatch):
-    monkeypatch.setattr(request, "MAX_CHARACTERS", 4)
-    monkeypatch.setattr(request, "MAX_NODES", 6)
+    monkeypatch.setattr(molecule, "MAX_CHARACTERS", 4)
+    monkeypatch.setattr(graph, "MAX_NODES", 6)
     smiles = ["CCC", "bad", "C", "CC", None, "CCCCCC", "C"]
     good, sizes, features, codes = read({"smiles": smiles, "temperature": range(7)}, MOLECULES)
     assert (good, sizes, features) == ([0, 2, 3, 5, 6], [3, 1, 2, 6, 1], [0, 2, 3, 5, 6])

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 def test_another_champion_is_another_evaluation(monkeypatch):
     monkeypatch.chdir(ROOT)
     inputs = {"store": "stored", "training": "trained"}
-    keys = [key_of(EvaluateConfig(), inputs | {"champion": one}) for one in ("none", "1:aa", "2:aa", "1:aa")]
+    keys = [key_of(EvaluateConfig(), inputs | {"champion": one}, "graph") for one in ("none", "1:aa", "2:aa", "1:aa")]
     assert len(set(keys)) == 3
     assert keys[1] == keys[3]
 

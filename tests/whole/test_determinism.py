@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.dataset import parts
 from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.source import find_source
+from pipeline.samples.molecule import parts
 from pipeline.samples.molecule.featurize import featurize_smiles
 from pipeline.store.build import build_store
 from tests.support.golden import LIMITS, MOLECULES, answers

@@ -21,7 +21,7 @@ import json, resource, sys
 from pipeline.rows import answerfile
 from pipeline.bundle import scoring
 answerfile.SAVE_S = scoring.CHUNK_ROWS = 0
-scoring.CHUNK_ROWS, scoring.CHUNK_GRAPHS = 100, 50
+scoring.CHUNK_ROWS = 100
 report = scoring.score_file(*sys.argv[1:4], processes=2, model="models:/toy/1")
 print(json.dumps([report.rows, report.resumed, report.errors]))
 """

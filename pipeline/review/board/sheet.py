@@ -17,7 +17,7 @@ from pipeline.errors import RegistryError
 from pipeline.evaluation.metrics import METRICS, Metric, best_baseline, leading_metrics, metrics_of, tell_apart
 from pipeline.evaluation.predictions import answer_columns, answerers, answers_of, labels_of, read_table
 from pipeline.evaluation.verdict import Verdict
-from pipeline.report.figures import draw_molecule, learning_curve, parity_plot, target_figures
+from pipeline.report.figures import draw_sample, learning_curve, parity_plot, target_figures
 from pipeline.report.fill import worst_cases
 from pipeline.review.board.page import Molecule, Score, Sheet, SliceLine, Standing, minus, with_interval
 from pipeline.review.decision import name_release
@@ -182,7 +182,7 @@ class Beside:
             Molecule(
                 f"label {minus(one['label'])}: champion {minus(one['champion'])}, candidate {minus(one['challenger'])}",
                 _named(one["row"], one["id"]),
-                draw_molecule(one["id"]) if one["id"] and self.schema.data_kind == "molecule" else None,
+                draw_sample(self.schema, one["id"]),
             )
             for one in self.comparison.get("moved", ())
             if one["target"] == target.name

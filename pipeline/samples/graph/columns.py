@@ -100,7 +100,7 @@ def build_graph(nodes: object, edges: object, features: Mapping[str, object], sc
     edge_attr, edge_float = _encoded(edge_lists, schema.edge_columns, "edges", num_rows)
     if not schema.directed:
         ends, edge_attr, edge_float = both_ways(ends), np.repeat(edge_attr, 2, 0), np.repeat(edge_float, 2, 0)
-    u = np.array([_feature(features, column) for column in schema.graph_columns], dtype=np.float32)
+    u = np.array([read_feature(features.get(c.name), c) for c in schema.graph_columns], dtype=np.float32)
     y = np.full(len(schema.targets), np.nan, dtype=np.float32)
     return Graph(x, x_float, ends, edge_attr, edge_float, u, y)
 
@@ -115,6 +115,20 @@ def graph_columns(graph: Graph, schema: Schema) -> tuple[dict[str, list[Any]], d
     edges = {"source": source, "target": target}
     edges |= _decoded(graph.edge_attr[::step], graph.edge_float[::step], schema.edge_columns)
     return nodes, edges
+
+
+def read_feature(value: object, column: Column) -> np.float32:
+    """One feature of a whole graph, of a request.
+
+    Raises:
+        RowError: `missing`, `wrong_type` or `not_finite`.
+    """
+    if value is None:
+        raise RowError("missing", f"the feature '{column.name}' is empty")
+    number: np.float32 = _numbers([value], f"the feature '{column.name}'")[0]
+    if np.isnan(number):
+        raise RowError("not_finite", f"the feature '{column.name}' is not a number")
+    return number
 
 
 def both_ways(ends: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -199,16 +213,6 @@ def _encoded(
 def stack_columns(columns: Sequence[NDArray[Any]], size: int, dtype: Any) -> NDArray[Any]:
     """Put columns side by side; none of them makes (size, 0)."""
     return np.stack(columns, axis=1).astype(dtype, copy=False) if columns else np.zeros((size, 0), dtype)
-
-
-def _feature(features: Mapping[str, object], column: Column) -> np.float32:
-    value = features.get(column.name)
-    if value is None:
-        raise RowError("missing", f"the feature '{column.name}' is empty")
-    number: np.float32 = _numbers([value], f"the feature '{column.name}'")[0]
-    if np.isnan(number):
-        raise RowError("not_finite", f"the feature '{column.name}' is not a number")
-    return number
 
 
 def _decoded(codes: NDArray[Any], numbers: NDArray[Any], columns: Sequence[Column]) -> dict[str, list[Any]]:

@@ -10,10 +10,10 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem, Crippen, Descriptors, rdMolDescriptors
 
+from pipeline.bundle.requests import build_example, build_requests
 from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.source import find_source
 from pipeline.errors import BundleError, ConfigError
-from pipeline.evaluation.predictions import build_example, build_requests
 from pipeline.samples.molecule.descriptors import DESCRIPTOR_COLUMNS, FINGERPRINT_SIZE, count_substructures, describe
 from pipeline.samples.molecule.featurize import featurize_smiles
 from pipeline.schema import Limits
@@ -94,10 +94,10 @@ def test_a_bundle_refuses_descriptors_that_this_rdkit_does_not_compute(tmp_path)
     schema = dataclasses.replace(MOLECULES, descriptor_columns=DESCRIPTOR_COLUMNS)
     check_fit(Session(write_count_model(tmp_path / "a.onnx", schema)), schema)
     other = dataclasses.replace(schema, descriptor_columns=DESCRIPTOR_COLUMNS[:-1])
-    with pytest.raises(BundleError, match="other molecule descriptors"):
+    with pytest.raises(BundleError, match="other descriptors than this RDKit"):
         check_fit(Session(write_count_model(tmp_path / "b.onnx", other)), other)
     other = dataclasses.replace(schema, fingerprint_size=FINGERPRINT_SIZE // 2)
-    with pytest.raises(BundleError, match="other molecule descriptors"):
+    with pytest.raises(BundleError, match="other descriptors than this RDKit"):
         check_fit(Session(write_count_model(tmp_path / "c.onnx", other)), other)
 
 
