@@ -1,4 +1,4 @@
-# People and CI run the same commands. `make run` and `make test` are all a newcomer needs.
+# People and CI run the same commands. `make run` and `make test` are all a newcomer needs; `make help` lists the others.
 PYTHON ?= python3.11
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -12,33 +12,36 @@ SUBJECTS := loader prepare prepare_million training inference serving startup re
 PEERS := .venv-peers
 REGULARISED := dropout=0.3 weight_decay=0.1 max_epochs=30
 
-.PHONY: run test test-slow check format bench bench-accuracy clean
+.PHONY: run help test test-slow check format bench bench-accuracy clean
 
-run: $(VENV)/.run
+run: $(VENV)/.run ## the environment, once; then the whole line on real molecules: train, evaluate, register
 	mlflow run . --env-manager local
 
-test: $(VENV)/.test
+help: ## these lines
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: $(VENV)/.test ## the fast set, then end to end with real servers
 	pytest
 	pytest -m "mlflow and not slow"
 
-test-slow: $(VENV)/.test
+test-slow: $(VENV)/.test ## the tests that take minutes
 	pytest -m slow
 
-check: $(VENV)/.test
+check: $(VENV)/.test ## lint, format, types, and the rule of imports
 	ruff check .
 	ruff format --check .
 	mypy
 	pytest tests/whole/test_imports.py
 
-format: $(VENV)/.test
+format: $(VENV)/.test ## mend what lint and format can mend
 	ruff check --fix .
 	ruff format .
 
-bench: $(VENV)/.run $(PEERS)/.done
+bench: $(VENV)/.run $(PEERS)/.done ## speed of every station beside its peer, twenty minutes; writes bench/RESULTS.md
 	set -e; for subject in $(SUBJECTS); do python -m bench.$$subject; done
 	python -m bench.report
 
-bench-accuracy: $(VENV)/.run $(PEERS)/.done
+bench-accuracy: $(VENV)/.run $(PEERS)/.done ## accuracy beside chemprop and a forest, half an hour; writes the table of README.md
 	python -m bench.accuracy solubility --seeds 0 1 2
 	python -m bench.accuracy bbbp --split random --split_seeds 0 1 2
 	python -m bench.accuracy bbbp --split scaffold --split_seeds 0 1 2
@@ -70,7 +73,7 @@ $(PEERS)/.done: bench/requirements.txt
 
 # Gives the disk back: environment, stores, checkpoints, caches. Runs and models (mlflow.db, mlruns) stay:
 # they may be the only copy of a released model.
-clean:
+clean: ## give the disk back: environment, stores, checkpoints, caches; runs and models stay
 	rm -rf $(VENV) $(PEERS) .graphline .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@du -sh mlflow.db mlruns 2>/dev/null | sed 's/^/kept: /' || true
