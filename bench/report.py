@@ -46,7 +46,8 @@ def with_accuracies(readme: str) -> str:
 
 
 def _accuracies() -> list[str]:
-    lines = ["| data, split | runs | metric | " + " | ".join(_WHO.values()) + " |", "|---" * (3 + len(_WHO)) + "|"]
+    head = ["data, split", "seeds", "metric", *_WHO.values(), "commit"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for path in sorted(RESULTS.glob("accuracy-*.json"), reverse=True):
         found = json.loads(path.read_text(encoding="utf-8"))
         if "summary" not in found:
@@ -55,10 +56,19 @@ def _accuracies() -> list[str]:
         better = min if metric == "rmse" else max
         best = better(one["mean"] for one in summary.values())
         cells = [_accuracy(summary.get(who), best) for who in _WHO]
-        runs = max(one["n"] for one in summary.values())
         _, data, split = path.stem.split("-", 2)
-        lines.append(f"| `{data}`, {split} | {runs} | {_METRICS[metric]} | " + " | ".join(cells) + " |")
+        ours = [row for row in found["rows"] if row["who"] in ("graphline", "graphline+forest")]
+        commits = dict.fromkeys(row["commit"][:7] + row["commit"][12:].replace("+", " + ") for row in ours)
+        cells = [f"`{data}`, {split}", _seeds(ours), _METRICS[metric], *cells, ", ".join(commits)]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _seeds(rows: list[dict[str, Any]]) -> str:
+    """Which seeds drew the runs, as the parameter is called."""
+    drawn = {name: sorted({row[name] for row in rows}) for name in ("seed", "split_seed")}
+    name = max(drawn, key=lambda one: len(drawn[one]))
+    return f"`{name}=` {', '.join(map(str, drawn[name]))}"
 
 
 def _accuracy(summary: dict[str, Any] | None, best: float) -> str:
