@@ -234,7 +234,7 @@ def test_every_model_can_answer_the_request_that_warms_it_up(molecules, graphs, 
 
 
 def test_what_mlflow_does_before_the_model_is_asked(molecules):
-    """As README says of it: number columns of molecules are cast, and one text there fails the whole request."""
+    """As docs/serving.md says: number columns of molecules are cast, and one text there fails the whole request."""
 
     def answers(smiles, temperatures):
         columns = {"smiles": smiles, "temperature": temperatures}

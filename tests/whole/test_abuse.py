@@ -95,7 +95,7 @@ def test_nobody_is_harmed(app):
     assert app.metric("graphline_in_flight") == app.metric("graphline_queue_length") == 0
 
 
-# What plain serving does otherwise than `serving.app`; README says so. It answers with a status of 500 or closes.
+# What plain serving does otherwise than `serving.app`; docs/serving.md tells it. It answers with a 500 or closes.
 PLAIN_500 = ("no Content-Type", "5,000 digits", "depth 100,000", "depth 100,000, open")
 PLAIN_CASTS = ("text for a number", "bool for a number", "words for a number", "object for a number")
 PLAIN_TAKES = ("same key twice", "same column twice", "NaN", "Infinity", "minus Infinity", "1e400", "UTF-16")
@@ -121,7 +121,7 @@ def test_graphs_in_plain_serving(plain_graphs, name):
 
 @pytest.mark.parametrize("name", PLAIN_500)
 def test_what_plain_serving_cannot_control(plain, name):
-    """Documented in the README: when MLflow mends it, this says so."""
+    """Documented in docs/serving.md: when MLflow mends it, this says so."""
     assert send(plain, BODIES[name]).status >= 400
     assert send(plain, BODIES["byte order mark"]).status == 200
 

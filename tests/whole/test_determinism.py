@@ -1,4 +1,4 @@
-"""What README states as equal bit for bit, and what as equal within rounding, beside the tests of each station.
+"""What docs/promises.md states as equal bit for bit or within rounding, beside the tests of each station.
 
 Same seed, same weights: test_training. Alone, in a batch, with threads: test_session, test_serving_model, test_export.
 """

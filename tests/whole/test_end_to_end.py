@@ -1,4 +1,7 @@
-"""The main line as its users run it: `mlflow run`, `predict`, `promote`, a really started `mlflow models serve`."""
+"""The main line as its users run it: `mlflow run`, `predict`, `promote`, a really started `mlflow models serve`.
+
+The commands are those of README and docs/, with a smaller table and a training that is over at once.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,44 @@ import pandas as pd
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.pages import followed, section
 from tests.support.project import Project
-from tests.support.servers import models_serve
+from tests.support.servers import free_port, running
 
 pytestmark = pytest.mark.mlflow
+
+FOLLOWED = followed("tests/whole/test_end_to_end.py")
+
+
+def told(*wanted: str) -> list[str]:
+    """The one command in the pages that has these words."""
+    found = [words for words in FOLLOWED if set(wanted) <= set(words)]
+    assert len(found) == 1, (wanted, found)
+    return found[0]
+
+
+TOLD = {
+    "train": told("data=mine.csv"),
+    "predict": told("predict"),
+    "promote": told("promote", "version=1"),
+    "serve": told("mlflow", "serve"),
+    "ask": told("curl"),
+    "serve in production": told("serving.app"),
+    "promote the next": told("promote", "version=2"),
+    "reject": told("reject"),
+    "rollback": told("rollback"),
+    "audit": told("steps.audit"),
+    "evidence": told("steps.evidence"),
+}
+"""What the pages tell their readers to run, by what it is for."""
+
+
+def serve(project, name, page):
+    """Start a server by the command of the pages, for the model of this test and on a free port."""
+    port = free_port()
+    command = [word.replace("solubility", "mine").replace("5001", str(port)) for word in TOLD[name]]
+    return running(command, project.folder, project.env, port, project.folder / f"{port}.log", page)
+
 
 QUICK = ["-P", "max_epochs=2", "-P", "hidden_dim=16", "-P", "num_layers=2", "-P", "resamples=50"]
 
@@ -31,7 +68,7 @@ def project(tmp_path_factory):
         writer.writerow(["SMILES", "pIC50", "note"])
         writer.writerows([row[smiles], row[target].replace(".", ","), "x"] for row in body)
         writer.writerow(["C1CC", "1,0", "broken ring"])
-    made.first = made.run("-P", "data=mine.csv", "-P", "target=pIC50", *QUICK)
+    made.first = made.call(*TOLD["train"], *QUICK)
     return made
 
 
@@ -42,14 +79,14 @@ def test_first_run_ends_with_the_next_commands(project):
 
 
 def test_second_run_reuses_every_step(project):
-    again = project.run("-P", "data=mine.csv", "-P", "target=pIC50", *QUICK)
+    again = project.call(*TOLD["train"], *QUICK)
     for step in ("prepare", "train", "evaluate", "register"):
         assert f"{step}: reused" in again
 
 
 def test_predict_keeps_rows_and_columns(project):
     (project.folder / "new.csv").write_text("id,smiles\n7,CCO\n8,nonsense\n9,c1ccccc1\n10,\n")
-    project.run("-e", "predict", "-P", "data=new.csv", "-P", "out=answers.csv")
+    project.call(*TOLD["predict"])
     rows = list(csv.DictReader(open(project.folder / "answers.csv")))
     assert [row["id"] for row in rows] == ["7", "8", "9", "10"]
     assert [row["error"] for row in rows] == ["", "invalid_smiles", "", "missing"]
@@ -101,11 +138,10 @@ def served(project):
     """A released model behind `mlflow models serve`."""
     gate = project.folder / "gate.yaml"
     gate.write_text("regression:\n  rmse:\n    max: 100\n")  # two epochs on 128 molecules are no good model
-    text = project.run("-e", "promote", "-P", "version=1", "-P", "reason=first release")
+    text = project.call(*TOLD["promote"])
     assert "record 1: approved candidate 1" in text
     assert "champion was nothing, is release 1, sha256" in text
-    uri = project.env["MLFLOW_TRACKING_URI"]
-    with models_serve("models:/mine@champion", project.folder, MLFLOW_TRACKING_URI=uri) as server:
+    with serve(project, "serve", "/ping") as server:
         yield server
 
 
@@ -147,6 +183,31 @@ def test_rest_equals_the_file(project, served):
     assert written == pytest.approx(answered, rel=1e-6)
 
 
+def send(server):
+    """Do to a server what README's curl command does."""
+    curl = TOLD["ask"]
+    assert [word for word in curl if "localhost" in word] == ["localhost:5001/invocations"]
+    content_type = curl[curl.index("-H") + 1].removeprefix("Content-Type: ")
+    return server.invoke(curl[curl.index("-d") + 1].encode(), content_type)
+
+
+def test_the_answer_is_the_one_that_readme_shows(served):
+    reply = send(served)
+    assert reply.status == 200
+    shown = section(ROOT / "README.md", "Start").split("```json\n")[1].split("```")[0]
+    expected = json.loads(shown.replace("logS", "pIC50"))["predictions"]
+    answers = reply.json["predictions"]
+    assert [list(answer) for answer in answers] == [list(answer) for answer in expected]
+    for answer, wanted in zip(answers, expected, strict=True):
+        assert (answer.pop("pIC50") is None) == (wanted.pop("pIC50") is None)
+        assert answer == wanted
+
+
+def test_the_production_server_answers_the_same(project, served):
+    with serve(project, "serve in production", "/ready") as server:
+        assert send(server).json == send(served).json
+
+
 def test_a_missing_column_is_a_400_that_names_it(served):
     reply = served.invoke({"inputs": {"smile": ["CCO"]}})
     assert reply.status == 400
@@ -162,14 +223,14 @@ def test_decisions_are_final_and_can_be_undone_and_audited(project, served):
     assert "A decision is final" in project.run("-e", "promote", "-P", "version=1", "-P", "reason=again", code=1)
     for _ in range(2):
         project.run("-e", "register", "-P", f"evaluate_run={evaluated}")
-    project.run("-e", "promote", "-P", "version=2", "-P", "reason=second release", "-P", "champion=1")
-    project.run("-e", "reject", "-P", "version=3", "-P", "reason=one is enough")
-    assert "champion was release 2, is release 1" in project.run("-e", "rollback", "-P", "reason=undo")
+    project.call(*TOLD["promote the next"])
+    project.call(*TOLD["reject"])
+    assert "champion was release 2, is release 1" in project.call(*TOLD["rollback"])
     runs = len(client.search_runs([e.experiment_id for e in client.search_experiments()]))
-    text = project.call("python", "-m", "steps.audit", "--at", "2100-01-01")
+    text = project.call(*TOLD["audit"][:-1], "2100-01-01")  # the page's moment lies before these releases
     assert "mine release 1 = candidate 1" in text
     assert "audit: chain, bytes and aliases are as decided" in text
-    project.call("python", "-m", "steps.evidence", "--version", "2", "--out", "evidence.zip")
+    project.call(*TOLD["evidence"])
     assert runs == len(client.search_runs([e.experiment_id for e in client.search_experiments()]))
     shutil.unpack_archive(project.folder / "evidence.zip", project.folder)
     pack = project.folder / "mine-release-2"
@@ -187,8 +248,8 @@ def test_decisions_are_final_and_can_be_undone_and_audited(project, served):
 def test_the_champion_is_the_opponent_until_it_moves(project, served):
     import mlflow
 
-    words = ["-P", "data=mine.csv", "-P", "target=pIC50", *QUICK]
-    text = project.run(*words)
+    words = [*TOLD["train"], *QUICK]
+    text = project.call(*words)
     assert "train: reused" in text
     assert "evaluate: reused" not in text
     assert "The champion learned from the same split: none of the test rows." in text
@@ -201,7 +262,7 @@ def test_the_champion_is_the_opponent_until_it_moves(project, served):
     assert [run.data.tags["graphline.champion"] for run in found] == [str(live.version)]
     comparison = json.loads(Path(client.download_artifacts(found[0].info.run_id, "comparison.json")).read_text())
     assert {tuple(one["difference"]) for one in comparison["metrics"]} == {(0.0, 0.0, 0.0)}  # it met itself
-    assert "evaluate: reused" in project.run(*words)
+    assert "evaluate: reused" in project.call(*words)
 
 
 def test_a_changed_byte_is_never_released(project, served):

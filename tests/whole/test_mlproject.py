@@ -1,13 +1,11 @@
-"""MLproject, the steps' dataclasses and the README say the same."""
+"""MLproject and the steps' dataclasses say the same."""
 
 import dataclasses
-import re
 
 import pytest
 import yaml
 
 from pipeline.dataset.config import PrepareConfig
-from pipeline.errors import ROW_CODES
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.training.config import TrainConfig
 from steps.audit import AuditConfig
@@ -77,17 +75,3 @@ def test_command_passes_every_declared_parameter(entry):
 def test_no_parameter_belongs_to_two_steps_of_main():
     names = [name for config in CONFIGS["main"] for name in flat_names(config)]
     assert len(names) == len(set(names))
-
-
-def test_readme_names_every_entry_point_and_parameter():
-    readme = (ROOT / "README.md").read_text()
-    for entry in CONFIGS:
-        assert re.search(rf"\| `{entry}` \|", readme), entry
-    parameters = {name for configs in CONFIGS.values() for config in configs for name in flat_names(config)}
-    missing = [name for name in sorted(parameters) if f"`{name}" not in readme]
-    assert not missing
-
-
-def test_readme_lists_every_row_code_with_its_meaning():
-    readme = (ROOT / "README.md").read_text()
-    assert all(f"| `{code}` | {meaning} |" in readme for code, meaning in ROW_CODES.items())
