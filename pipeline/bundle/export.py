@@ -113,7 +113,7 @@ def build_program(ensemble: Ensemble, schema: Schema, form: Form = "only") -> to
         except Exception as error:  # the exporter's own errors, and whatever the network raises while it is traced
             raise ExportError(
                 f"export: the network cannot be written as ONNX ({_one_line(error.__cause__ or error)}). "
-                "Keep to tensor operations without Python branches on values; see README, 'Your own network'."
+                "Keep to tensor operations without Python branches on values; see docs/training.md, 'Your own network'."
             ) from None
     assert program is not None
     return program

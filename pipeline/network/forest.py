@@ -1,7 +1,7 @@
 """A forest beside the network: trees on the graph features, fitted by scikit-learn, answered by torch and ONNX.
 
 Where new molecules are unlike all that were trained on, trees on descriptors and counted substructures err otherwise
-than messages between atoms, and both together are better than either (README, `forest=true`).
+than messages between atoms, and both together are better than either (docs/data.md, `forest=true`).
 """
 
 from __future__ import annotations
