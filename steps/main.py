@@ -203,7 +203,7 @@ def next_commands(name: str, version: str, evaluated: Run, config: Mapping[str, 
     tags = evaluated.data.tags
     card = Path(tags[CARD])
     server = mlflow.get_tracking_uri()
-    look = f"open {server}" if server.startswith("http") else "mlflow ui --port 5000"
+    look = f"open {server}" if server.startswith("http") else "python -m steps.ui"
     example = tags[EXAMPLE]
     return [
         "",

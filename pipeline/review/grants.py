@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.errors import ConfigError, RegistryError
 from pipeline.runs.registry import candidates_of
+from pipeline.runs.server import SERVER_OPTIONS
 
 AUTHORS, REVIEWERS = "authors", "reviewers"
 WORKSPACE = "default"
@@ -53,15 +54,19 @@ class Logins:
         Raises:
             RegistryError: with what the server says, if it refuses.
         """
-        from mlflow.utils.credentials import get_default_host_creds
-        from mlflow.utils.rest_utils import http_request
-
-        sent = {"params" if method == "GET" else "json": values}
-        answer = http_request(get_default_host_creds(self.uri), page, method, raise_on_status=False, **sent)
+        answer = self.send(method, page, **values)
         if not answer.ok:
             reason = " ".join(answer.text.split())[:200]
             raise RegistryError(f"{self.uri}{page}: the server refuses (status {answer.status_code}: {reason}).")
         return dict(answer.json()) if answer.content.strip() else {}
+
+    def send(self, method: str, page: str, **values: Any) -> Any:
+        """The server's response, whatever its status."""
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        sent = {"params" if method == "GET" else "json": values}
+        return http_request(get_default_host_creds(self.uri), page, method, raise_on_status=False, **sent)
 
     def users(self) -> dict[str, dict[str, Any]]:
         return {user["username"]: user for user in self.ask("GET", f"{USERS}/list")["users"]}
@@ -85,7 +90,8 @@ def connect() -> Logins:
     """Open the tracking server as its administrator.
 
     Raises:
-        RegistryError: if it has no logins, we are no administrator, or every user may create experiments.
+        RegistryError: if it has no logins, we are no administrator, every user may create experiments, or it has
+            MLflow's assistant.
     """
     uri = mlflow.get_tracking_uri()
     logins = Logins(uri)
@@ -102,7 +108,17 @@ def connect() -> Logins:
             f"{uri} lets every user create experiments, also ones whose files lie among those of a release; "
             "start the server with --enable-workspaces."
         )
+    _refuse_assistant(logins)
     return logins
+
+
+def _refuse_assistant(logins: Logins) -> None:
+    """Its pages ask for no right: behind a proxy on the server's machine they start programs for every user."""
+    if logins.send("GET", "/ajax-api/3.0/mlflow/assistant/config").status_code not in (403, 404):
+        raise RegistryError(
+            f"{logins.uri} has MLflow's assistant, with which authors may run programs on the server's machine; "
+            f"start the server with {SERVER_OPTIONS[0]} '{SERVER_OPTIONS[1]}'."
+        )
 
 
 def plan(name: str, experiments: Sequence[str], releases: str) -> dict[str, list[Grant]]:

@@ -10,6 +10,20 @@ from mlflow.exceptions import MlflowException
 from pipeline.errors import RegistryError
 from pipeline.runs.person import Person
 
+SERVER_OPTIONS = ("--gunicorn-opts", "--threads 8")
+"""How MLflow's server is started without its assistant, which runs programs on the server's machine for whoever comes
+from there, a proxy included; no switch turns it off, but only uvicorn, the default, serves it.
+
+Source: mlflow 3.17.2, mlflow/server/assistant/api.py (`_is_localhost`), mlflow/server/__init__.py (`_run_server`).
+"""
+
+SERVER_SETTINGS = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_ENABLE_AI_GATEWAY": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+"""Environment of such a server: it starts no jobs, calls no language models and reports to nobody."""
+
 _CURRENT_USER = "/api/2.0/mlflow/users/current"
 
 

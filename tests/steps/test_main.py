@@ -95,7 +95,7 @@ def test_next_commands_can_be_pasted():
     assert lines[:3] == ["", "mine-candidates version 3: Passed: RMSE 0.5.", "next, in this folder:"]
     commands = {line.split()[0]: shlex.split(line.strip(), comments=True)[1:] for line in lines[3:]}
     assert list(commands) == ["activate", "look", "predict", "release", "serve", "ask"]
-    assert commands["look"] == ["mlflow", "ui", "--port", "5000"]
+    assert commands["look"] == ["python", "-m", "steps.ui"]
     assert commands["predict"][:7] == ["mlflow", "run", ".", "--env-manager", "local", "-e", "predict"]
     assert commands["predict"][8] == "name=mine"
     assert commands["release"][5:] == ["-e", "promote", "-P", "name=mine", "-P", "version=3", "-P", "reason=why"]

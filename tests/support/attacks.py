@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
+from tests.conftest import ROOT
 from tests.support.logins import NAME, RELEASES, WORK, Scene
-from tests.support.servers import ADMIN
+from tests.support.servers import ADMIN, environment
 
 Route = tuple[str, str, dict[str, tuple[int, bool]]]
 
@@ -72,15 +76,42 @@ LIST_ROUTES = """
 import json
 from mlflow.server import handlers
 from mlflow.server.auth import create_app
-app = create_app()
+flask = create_app()
 fields = {path: {field.name: [field.type, field.is_repeated] for field in message.DESCRIPTOR.fields}
           for path, message, _ in handlers.get_endpoints(lambda message: message) if hasattr(message, "DESCRIPTOR")}
-flask = app.routes[-1].app.app
 found = {(method, rule.rule) for rule in flask.url_map.iter_rules() for method in rule.methods}
-found |= {(method.upper(), path) for path, page in app.openapi()["paths"].items() for method in page}
 print("ROUTES " + json.dumps([[method, path, fields.get(path, {})] for method, path in sorted(found)]))
 """
-"""Every page of Flask's and FastAPI's, and the fields of the message that it takes."""
+"""Every page of a server without uvicorn, which is Flask's alone, and the fields of the message that it takes."""
+
+LIST_ASSISTANT = """
+import json
+from mlflow.server.fastapi_app import app
+pages = app.openapi()["paths"]
+print("ROUTES " + json.dumps([[method, path] for path in pages if "/assistant/" in path for method in pages[path]]))
+"""
+"""The pages of the assistant, which only uvicorn serves."""
+
+FROM_ELSEWHERE = (
+    {"Origin": "http://localhost:3000"},
+    {"Origin": "http://evil.example"},
+    {"X-Forwarded-For": "127.0.0.1"},
+)
+"""Headers of a page of another website, and of who says that he is a neighbour."""
+
+
+def list_routes(program: str, env: Mapping[str, str]) -> list[Any]:
+    """What `LIST_ROUTES` or `LIST_ASSISTANT` finds."""
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    return list(json.loads(done.stdout.rpartition("ROUTES ")[2]))
+
+
+def assistant_pages() -> list[tuple[str, str]]:
+    """Method and path of each page of the assistant."""
+    found = list_routes(LIST_ASSISTANT, environment())
+    assert len(found) > 10
+    return [(method.upper(), re.sub("{.*?}", "x", path)) for method, path in found]
+
 
 PUBLIC = ("/health", "/static-files/", "/api/3.0/mlflow/server-info", "/ajax-api/3.0/mlflow/server-info")
 """Without login: is it alive, its web page's scripts, and which features are on."""
@@ -99,8 +130,20 @@ REFUSED = (
 )
 """Pages that must refuse an author by his rights, not by a mistake in the request."""
 
-HARMLESS = ("/search", "/search-datasets", "/gateway-proxy", "/ui-telemetry")
-"""Pages that answer an author's POST: they only look."""
+HARMLESS = ("/search", "/search-datasets", "/gateway-proxy", "/ui-telemetry", "/demo/generate")
+"""Pages that answer an author's POST: they only look, or make MLflow's own demo."""
+
+
+def named_pages(word: str) -> set[tuple[str, str]]:
+    """Method and path of the pages that `tests/data/server_pages.txt` names `word`."""
+    lines = (ROOT / "tests" / "data" / "server_pages.txt").read_text(encoding="utf-8").splitlines()
+    rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
+    return {(method, path) for name, method, path in rows if name == word}
+
+
+def page_of(path: str) -> str:
+    """The page behind its several addresses."""
+    return re.sub(r"^/(ajax-)?api/\d\.\d/?", "/api/", path)
 
 
 class Sender:

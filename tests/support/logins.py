@@ -9,7 +9,7 @@ import importlib
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -88,10 +88,19 @@ class Scene:
     def _gate(self, step: str) -> dict[str, str]:
         return {"gate": str(self.folder / "gate.yaml")} if step in ("promote", "reject") else {}
 
-    def http(self, user: str, method: str, path: str, /, body: Any = None, **query: str) -> tuple[int, str]:
-        """A request without any client of MLflow's; `user` "" sends no login."""
+    def http(
+        self,
+        user: str,
+        method: str,
+        path: str,
+        /,
+        body: Any = None,
+        more: Mapping[str, str] | None = None,
+        **query: str,
+    ) -> tuple[int, str]:
+        """A request without any client of MLflow's; `user` "" sends no login, `more` are further headers."""
         login = base64.b64encode(f"{user}:{self.passwords.get(user, '')}".encode()).decode()
-        headers = {"Authorization": f"Basic {login}"} if user else {}
+        headers = dict(more or {}) | ({"Authorization": f"Basic {login}"} if user else {})
         if body is not None and not isinstance(body, bytes):
             body, headers = json.dumps(body).encode(), headers | {"Content-Type": "application/json"}
         reply = ask(self.server.uri, method, path + (f"?{urlencode(query)}" if query else ""), body, headers)

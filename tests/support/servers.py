@@ -11,11 +11,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from pipeline.runs.server import SERVER_OPTIONS, SERVER_SETTINGS
 from tests.conftest import ROOT
 
 ADMIN, PASSWORD = "admin", "admin's pass-phrase"
@@ -245,6 +246,7 @@ def mlflow_server(
     backend_uri: str | None = None,
     auth: str | None = None,
     auth_uri: str | None = None,
+    options: Sequence[str] = SERVER_OPTIONS,
 ) -> Iterator[MlflowServer]:
     """Start `mlflow server`, which serves the artifacts too.
 
@@ -255,17 +257,16 @@ def mlflow_server(
         auth: with logins, and what a user may do without a grant (`READ`, `NO_PERMISSIONS`); the administrator is
             `ADMIN` with `PASSWORD`.
         auth_uri: database of users; default: SQLite in `folder`.
+        options: what keeps the assistant away; none: the server as MLflow starts it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     server = MlflowServer(f"http://127.0.0.1:{port}", folder / "artifacts", folder / "server.log")
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--artifacts-destination", str(server.artifacts)]
+    command += [*options, "--artifacts-destination", str(server.artifacts)]
     command += ["--app-name", "basic-auth", "--enable-workspaces"] if auth else []
-    env = environment(
-        MLFLOW_BACKEND_STORE_URI=backend_uri or f"sqlite:///{folder / 'mlflow.db'}",
-        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
-    )
+    backend_uri = backend_uri or f"sqlite:///{folder / 'mlflow.db'}"
+    env = environment(**SERVER_SETTINGS, MLFLOW_BACKEND_STORE_URI=backend_uri)
     if auth:
         database = auth_uri or f"sqlite:///{folder / 'users.db'}"
         (folder / "basic_auth.ini").write_text(

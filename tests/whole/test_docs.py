@@ -33,6 +33,7 @@ PAGE_OF = {
     "train": "training",
     "evaluate": "judging",
     "register": "judging",
+    "ui": "judging",
     "predict": "serving",
     "bundle": "serving",
     "grant": "server",

@@ -73,7 +73,14 @@ def project(tmp_path_factory):
 
 
 def test_first_run_ends_with_the_next_commands(project):
-    for word in ("mine-candidates version 1", "mlflow ui", "-e predict", "-e promote", "mlflow models serve", "curl"):
+    for word in (
+        "mine-candidates version 1",
+        "python -m steps.ui",
+        "-e predict",
+        "-e promote",
+        "mlflow models serve",
+        "curl",
+    ):
         assert word in project.first
     assert "1 invalid_smiles" in project.first
 

@@ -1,12 +1,14 @@
 """MLproject and the steps' dataclasses say the same."""
 
 import dataclasses
+import re
 
 import pytest
 import yaml
 
 from pipeline.dataset.config import PrepareConfig
 from pipeline.evaluation.config import EvaluateConfig
+from pipeline.runs.server import SERVER_OPTIONS, SERVER_SETTINGS
 from pipeline.training.config import TrainConfig
 from steps.audit import AuditConfig
 from steps.board import BoardConfig
@@ -21,6 +23,7 @@ from steps.register import RegisterConfig
 from steps.reject import RejectConfig
 from steps.retire import RetireConfig
 from steps.rollback import RollbackConfig
+from steps.ui import UiConfig
 from steps.verify import VerifyConfig
 from tests.conftest import ROOT
 
@@ -41,6 +44,7 @@ CONFIGS = {
     "verify": (VerifyConfig,),
     "board": (BoardConfig,),
     "bundle": (BundleConfig,),
+    "ui": (UiConfig,),
 }
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 
@@ -75,3 +79,13 @@ def test_command_passes_every_declared_parameter(entry):
 def test_no_parameter_belongs_to_two_steps_of_main():
     names = [name for config in CONFIGS["main"] for name in flat_names(config)]
     assert len(names) == len(set(names))
+
+
+def test_the_documented_server_is_one_without_assistant_jobs_and_gateway():
+    """What `ui` starts and the tests attack is what an administrator reads."""
+    pages = "".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))))
+    commands = re.findall(r"^mlflow server --app-name basic-auth (?:.*\\\n)*.*", pages, re.MULTILINE)
+    assert (
+        [command for command in commands if f'{SERVER_OPTIONS[0]} "{SERVER_OPTIONS[1]}"' in command] == commands != []
+    )
+    assert all(f"{name}={value}" in pages for name, value in SERVER_SETTINGS.items())
