@@ -17,8 +17,9 @@ from pathlib import Path
 from pipeline.errors import BundleError
 
 DIGESTS = "digests.json"
-# Written by MLflow beside the model when a version is downloaded.
 UNSIGNED = (DIGESTS, "registered_model_meta")
+"""At the top of a bundle: the list itself, and what MLflow writes beside a model when a version is downloaded."""
+
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".dill", ".cloudpickle", ".pyc")
 
 _MEND = "Fetch the bundle again; if it is damaged where it is kept, register or release the model again."
@@ -61,16 +62,23 @@ def verify(folder: str | Path) -> str:
         BundleError: naming the first file that changed, is missing, is not listed, is a link or a pickle.
     """
     folder = Path(folder)
-    listed, digest = _read_digests(folder)
-    found = set(_files(folder))
-    for name in sorted(found | listed.keys()):
-        if name not in found:
-            raise BundleError(f"{folder}: '{name}' is missing. {_MEND}")
-        if name not in listed:
-            raise BundleError(f"{folder}: '{name}' is not listed in {DIGESTS}. {_MEND}")
+    listed, digest = _read_list(folder)
+    for name in sorted(listed):
         if file_sha256(folder / name) != listed[name]:
             raise BundleError(f"{folder}: '{name}' is not what was signed off (sha256 differs). {_MEND}")
     return digest
+
+
+def copy_listed(folder: str | Path, target: Path) -> None:
+    """Copy a bundle to a new folder: the files of its list and no other.
+
+    Raises:
+        BundleError: naming the first file that is missing, is not listed, is a link or a pickle.
+    """
+    folder = Path(folder)
+    for name in (DIGESTS, *_read_list(folder)[0]):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, target / name, follow_symlinks=False)
 
 
 @contextlib.contextmanager
@@ -92,13 +100,12 @@ def private_copy(folder: str | Path, expected: str | None = None, called: str = 
         if not Path(folder).is_dir():
             raise BundleError(f"{Path(folder).absolute()}: no such bundle folder.")
         try:
-            shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-        except (OSError, shutil.Error) as error:
-            raise BundleError(f"{called}: cannot be copied ({str(error)[:200]}).") from None
-        try:
+            copy_listed(folder, copy)
             digest = verify(copy)
+        except OSError as error:
+            raise BundleError(f"{called}: cannot be copied ({str(error)[:200]}).") from None
         except BundleError as error:
-            raise BundleError(str(error).replace(str(copy), called)) from None
+            raise BundleError(str(error).replace(str(copy), called).replace(str(folder), called)) from None
         if expected is not None and digest != expected:
             raise BundleError(f"{called}: the digest is sha256 {digest}, expected {expected}. {_MEND}")
         yield copy
@@ -111,7 +118,6 @@ def _files(folder: Path) -> Iterator[str]:
         BundleError: at a link, a pickle or something that is no plain file.
     """
     for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name != "__pycache__"]
         for name in sorted(folders + names):
             path = Path(parent) / name
             relative = path.relative_to(folder).as_posix()
@@ -124,6 +130,20 @@ def _files(folder: Path) -> Iterator[str]:
             if path.suffix.lower() in PICKLES:
                 raise BundleError(f"{folder}: '{relative}' may hold a pickle, which runs code when it is read.")
             yield relative
+
+
+def _read_list(folder: Path) -> tuple[dict[str, str], str]:
+    """The list of a bundle and the bundle's digest; the files that are there are those of the list.
+
+    Raises:
+        BundleError: naming the first file that is missing, is not listed, is a link or a pickle.
+    """
+    listed, digest = _read_digests(folder)
+    found = set(_files(folder))
+    for name in sorted(found ^ listed.keys()):
+        what = "is missing" if name in listed else f"is not listed in {DIGESTS}"
+        raise BundleError(f"{folder}: '{name}' {what}. {_MEND}")
+    return listed, digest
 
 
 def _read_digests(folder: Path) -> tuple[dict[str, str], str]:

@@ -3,6 +3,7 @@
     MLmodel, requirements.txt, …  what MLflow writes       artifacts/model.onnx   the network
     model.py                      the pyfunc               artifacts/schema.json  what it takes and answers
     code/                         the modules it imports   digests.json           sha256 of every other file
+    __pycache__                   empty, in each folder of code: Python keeps no compiled code here
     example_answers.json          what it answers to serving_input_example.json
 
 The sha256 of `digests.json` is the digest of the bundle: who knows it can tell that no byte has changed.
@@ -84,8 +85,7 @@ def build_bundle(
             )
         _drop_local_paths(mlflow.models.Model.load(stage / "bundle"), stage / "bundle" / "MLmodel")
         _record_answers(stage / "bundle", example)
-        for leftover in (stage / "bundle").rglob("__pycache__"):
-            shutil.rmtree(leftover)
+        _bar_bytecode(stage / "bundle")
         digest = write_digests(stage / "bundle")
         (stage / "bundle").rename(folder)
     return digest
@@ -145,6 +145,17 @@ def _record_answers(folder: Path, example: Any) -> None:
             del sys.modules[name]
     content = json.dumps({"predictions": answers.to_dict("records")}, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / EXAMPLE_ANSWERS).write_text(content, encoding="utf-8")
+
+
+def _bar_bytecode(folder: Path) -> None:
+    """Put an empty, listed file where Python would keep compiled code, which it runs in place of the sources.
+
+    So it neither writes there when MLflow loads the bundle where it is kept, nor reads what somebody put there.
+    """
+    for leftover in list(folder.rglob("__pycache__")):
+        shutil.rmtree(leftover)
+    for place in {path.parent for path in folder.rglob("*.py")}:
+        (place / "__pycache__").touch()
 
 
 @contextlib.contextmanager

@@ -8,11 +8,10 @@ requirements.txt      the bundle's and the server's, pinned
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
-from pipeline.digests import private_copy, verify
+from pipeline.digests import copy_listed, private_copy, verify
 from pipeline.errors import ConfigError
 from pipeline.imports import ROOT, copy_files, trace_imports
 
@@ -42,7 +41,7 @@ def write_image(folder: Path, bundle: Path, name: str) -> str:
     with tempfile.TemporaryDirectory(prefix="graphline-", dir=folder.parent) as temporary:
         stage = Path(temporary) / "image"
         with private_copy(bundle) as copy:
-            shutil.copytree(copy, stage / "bundle")
+            copy_listed(copy, stage / "bundle")
         digest = verify(stage / "bundle")
         copy_files(trace_imports(SERVER, ROOT).files, stage)
         _write_texts(stage, name)
@@ -68,4 +67,4 @@ def _write_texts(stage: Path, name: str) -> None:
         for path in (stage / "bundle" / "requirements.txt", DEPLOY / "requirements.txt")
     ]
     (stage / "requirements.txt").write_text("\n".join(text.rstrip() for text in needs) + "\n", encoding="utf-8")
-    (stage / ".dockerignore").write_text("**/__pycache__\nkubernetes.yaml\nDockerfile\n", encoding="utf-8")
+    (stage / ".dockerignore").write_text("**/*.pyc\nkubernetes.yaml\nDockerfile\n", encoding="utf-8")

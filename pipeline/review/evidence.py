@@ -88,7 +88,7 @@ def pack_evidence(history: History, release: int, out: Path) -> str:
         folder.mkdir()
         version = find_version(history.name, str(release), CHAMPION)
         got = fetch_bundle(version, Path(temporary) / "fetched")
-        shutil.copytree(got, folder / "bundle", ignore=shutil.ignore_patterns(*verify.BESIDE))
+        digests.copy_listed(got, folder / "bundle")
         fetch_evidence(record, folder)
         faults = verify.digests_faults(folder / "bundle", record.digest)
         faults += verify.digests_faults(folder / "evidence", record.evidence)

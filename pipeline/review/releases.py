@@ -57,8 +57,11 @@ def copy_release(name: str, candidate: ModelVersion, bundle_folder: Path, eviden
 
 
 def _copy_folder(client: MlflowClient, run: Run, folder: Path, place: str) -> None:
-    """Upload a folder with digests to a run and read it back."""
-    client.log_artifacts(run.info.run_id, str(folder), place)
+    """Upload the listed files of a folder with digests to a run and read them back."""
+    with tempfile.TemporaryDirectory() as temporary:
+        listed = Path(temporary) / "listed"
+        digests.copy_listed(folder, listed)
+        client.log_artifacts(run.info.run_id, str(listed), place)
     with tempfile.TemporaryDirectory() as temporary:
         copied = fetch_files(run, [place], Path(temporary)) / place
         if digests.verify(copied) != digests.verify(folder):

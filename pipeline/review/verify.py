@@ -26,8 +26,8 @@ GENESIS = "0" * 64
 NAMESPACE = "graphline"
 """What SSH signatures are for: one made for something else is none."""
 MANIFEST, DIGESTS = "manifest.json", "digests.json"
-# MLflow and Python write these beside a model that is downloaded or loaded.
-BESIDE = ("registered_model_meta", "__pycache__")
+BESIDE = "registered_model_meta"
+"""What MLflow writes beside a model that is downloaded."""
 
 
 def line_hash(text: str) -> str:
@@ -120,15 +120,15 @@ def folder_faults(folder: Path, listed: dict[str, str], beside: Sequence[str]) -
 
     Args:
         listed: path below the folder, with forward slashes -> sha256.
-        beside: names of files and folders that are not listed.
+        beside: files at its top that are not listed.
     """
-    paths = [path for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
-    names = {
-        path.relative_to(folder).as_posix() for path in paths if not set(path.relative_to(folder).parts) & set(beside)
-    }
+    paths = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    names = {path.relative_to(folder).as_posix() for path in paths} - set(beside)
     faults = [f"{folder / name}: it is missing" for name in sorted(listed.keys() - names)]
     for name in sorted(names):
-        if name not in listed:
+        if (folder / name).is_symlink() or not (folder / name).is_file():
+            faults.append(f"{folder / name}: it is no plain file")
+        elif name not in listed:
             faults.append(f"{folder / name}: it is not listed")
         elif hashlib.sha256((folder / name).read_bytes()).hexdigest() != listed[name]:
             faults.append(f"{folder / name}: it was changed")
@@ -144,7 +144,7 @@ def digests_faults(folder: Path, expected: str) -> list[str]:
         return [f"{folder / DIGESTS}: it cannot be read"]
     if hashlib.sha256(content).hexdigest() != expected:
         return [f"{folder}: its digest is not {expected}, which the record names"]
-    return folder_faults(folder, listed, (DIGESTS, *BESIDE))
+    return folder_faults(folder, listed, (DIGESTS, BESIDE))
 
 
 def check_evidence(folder: Path, model: Path | None = None, head: str = "", signers: str = "") -> list[str]:
@@ -154,7 +154,7 @@ def check_evidence(folder: Path, model: Path | None = None, head: str = "", sign
         log, decided = read_records(folder)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         return [f"{folder}: this is no whole evidence ({type(error).__name__}: {error})"]
-    faults = folder_faults(folder, listed, (MANIFEST, "__pycache__"))
+    faults = folder_faults(folder, listed, (MANIFEST,))
     lines = [line for line, _ in log]
     faults += chain_faults(lines)
     if head and head.lower() not in map(line_hash, lines):

@@ -51,12 +51,15 @@ def test_verify_answers_the_digest_and_signing_again_changes_nothing(folder):
     assert digests.write_digests(folder) == digest
 
 
-def test_what_loading_writes_is_not_signed(folder):
+def test_only_what_mlflow_writes_at_the_top_is_not_signed(folder):
     digest = digests.verify(folder)
     (folder / "registered_model_meta").write_text("model_name: x")
-    (folder / "code" / "__pycache__").mkdir()
-    (folder / "code" / "__pycache__" / "model.pyc").write_bytes(b"")
     assert digests.verify(folder) == digest
+    with digests.private_copy(folder, digest) as copy:
+        assert not (copy / "registered_model_meta").exists()
+    (folder / "registered_model_meta").rename(folder / "code" / "registered_model_meta")
+    with pytest.raises(BundleError, match="code/registered_model_meta"):
+        digests.verify(folder)
 
 
 def change(folder):
@@ -69,6 +72,17 @@ def remove(folder):
 
 def add(folder):
     (folder / "code" / "more.py").write_text("")
+
+
+def add_compiled(folder):
+    """Python runs it in place of code/model.py, whatever stands there."""
+    (folder / "code" / "__pycache__").mkdir()
+    (folder / "code" / "__pycache__" / "model.cpython-311.pyc").write_bytes(b"")
+
+
+def add_beside_compiled(folder):
+    (folder / "code" / "__pycache__").mkdir()
+    (folder / "code" / "__pycache__" / "more.py").write_text("")
 
 
 def link(folder):
@@ -102,6 +116,8 @@ def break_list(folder):
         (change, "model.onnx"),
         (remove, "code/model.py"),
         (add, "code/more.py"),
+        (add_compiled, "code/__pycache__/model"),
+        (add_beside_compiled, "code/__pycache__/more.py"),
         (link, "model.onnx"),
         (link_folder, "more"),
         (add_pickle, "python_model.PKL"),
@@ -118,7 +134,7 @@ def test_verify_refuses_and_names_the_file(folder, harm, named):
         pass
 
 
-@pytest.mark.parametrize("harm", [link, add_pickle])
+@pytest.mark.parametrize("harm", [link, add_pickle, add_compiled])
 def test_links_and_pickles_are_never_signed(folder, harm):
     harm(folder)
     with pytest.raises(BundleError):
@@ -156,6 +172,7 @@ def test_a_bundle_holds_what_it_needs_and_no_more(built):
         folder = built[kind][0]
         return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
+    packages = ("serving", "pipeline", "pipeline/samples", "pipeline/samples/graph")
     common = {
         *(
             "MLmodel",
@@ -170,12 +187,13 @@ def test_a_bundle_holds_what_it_needs_and_no_more(built):
         *(f"code/pipeline/{name}.py" for name in ("__init__", "answer", "errors", "graph", "machine")),
         *("code/pipeline/schema.py", "code/pipeline/serveconfig.py", "code/pipeline/samples/__init__.py"),
         *(f"code/pipeline/samples/{name}.py" for name in ("kind", "kinds", "graph/__init__", "graph/columns")),
+        *(f"{place}__pycache__" for place in ("", *(f"code/{package}/" for package in packages))),
     }
     assert files("graphs") == common | {"code/pipeline/samples/graph/kind.py"}
     assert files("molecules") == common | {
         f"code/pipeline/samples/molecule/{name}.py"
         for name in ("__init__", "kind", "descriptors", "featurize", "smiles", "atoms")
-    }
+    } | {"code/pipeline/samples/molecule/__pycache__"}
 
 
 def test_a_bundle_records_what_it_answers_to_its_example(built):
@@ -226,7 +244,7 @@ def predict_alone(python, folder, cwd):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     done = subprocess.run(
-        [python, "-B", "-P", "-c", PREDICT, str(folder)], cwd=cwd, env=environment, capture_output=True, text=True
+        [python, "-P", "-c", PREDICT, str(folder)], cwd=cwd, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -245,7 +263,7 @@ def test_a_bundle_answers_alone_without_torch_and_pickle(built, kind, tmp_path):
     files = set(bundle.shipped_files(kind.removesuffix("s"))) - {"pipeline/samples/molecule/descriptors.py"}
     assert ours == {name.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".") for name in files}
     assert list(tmp_path.iterdir()) == []  # and it leaves nothing where it runs
-    digests.verify(folder)
+    digests.verify(folder)  # loading wrote no compiled code into it, though Python may
 
 
 @pytest.mark.slow

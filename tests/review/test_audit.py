@@ -164,6 +164,22 @@ def test_a_changed_byte_is_found(log, place, found, signed_anew):
             path.write_bytes(content)
 
 
+@pytest.mark.parametrize("place", ["bundle/code/__pycache__/m.cpython-311.pyc", "bundle/more.txt", "evidence/more.txt"])
+def test_a_file_that_no_digest_covers_is_found(log, place):
+    """Python runs what lies in `__pycache__` in place of the sources that are signed."""
+    added = place_of(MlflowClient().get_run(log.records[1].release_run).info.artifact_uri) / place
+    added.parent.mkdir(parents=True, exist_ok=True)
+    added.write_bytes(b"x")
+    try:
+        kind, name = place.split("/", 1)
+        start = f"release 2 (record 2): its {kind} is not what was decided on"
+        assert [finding for finding in audit("m").findings if finding.startswith(start) and f"'{name}'" in finding]
+    finally:
+        added.unlink()
+        if added.parent.name == "__pycache__":
+            added.parent.rmdir()
+
+
 def contents(tracking: str) -> list[str]:
     with sqlite3.connect(tracking.removeprefix("sqlite:///")) as database:
         return list(database.iterdump())
@@ -300,6 +316,17 @@ def test_a_served_model_is_compared_with_the_evidence(packed, tmp_path):
     code, said = verify(packed, str(served))
     assert code == 1
     assert "model.onnx: it was changed" in said
+
+
+@pytest.mark.parametrize("place", ["code/__pycache__/m.cpython-311.pyc", "code/registered_model_meta"])
+def test_what_no_digest_covers_is_foreign_to_a_served_model_and_to_the_evidence(packed, tmp_path, place):
+    copy = Path(shutil.copytree(packed, tmp_path / "copy"))
+    added = copy / "bundle" / place
+    added.parent.mkdir(parents=True, exist_ok=True)
+    added.write_bytes(b"x")
+    for code, said in (verify(packed, str(copy / "bundle")), verify(copy)):
+        assert code == 1
+        assert f"bundle/{place}: it is not listed" in said
 
 
 def test_evidence_of_changed_bytes_is_refused(log, tmp_path):

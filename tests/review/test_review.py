@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
@@ -84,6 +85,23 @@ def test_a_release_has_its_own_bytes_and_says_what_it_is(tmp_path):
     described = MlflowClient().get_model_version("own-decisions", "1").description
     assert described.startswith("record 1: approved candidate 1 on 20")
     assert described.endswith("by ada (tracking server login): it is good")
+
+
+def test_only_listed_bytes_are_released(tmp_path):
+    version = candidate(tmp_path, "listed", "good")
+    source = place_of(version.source)
+    compiled = source / "code" / "__pycache__"
+    compiled.mkdir(parents=True)
+    (compiled / "m.cpython-311.pyc").write_bytes(b"runs in place of the source")
+    with pytest.raises(BundleError, match=r"listed-candidates version 1: .*'code/__pycache__/m\.cpython-311\.pyc'"):
+        decide(tmp_path, "listed")
+    (compiled / "m.cpython-311.pyc").unlink()
+    compiled.rmdir()
+    (source / "registered_model_meta").write_text("of MLflow's")
+    decide(tmp_path, "listed")
+    kept = place_of(MlflowClient().get_model_version("listed", "1").source)
+    listed = set(json.loads((kept / "digests.json").read_text())) | {"digests.json"}
+    assert {path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file()} == listed
 
 
 def test_refusals_change_nothing(tmp_path):
