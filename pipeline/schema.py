@@ -50,8 +50,11 @@ TASKS: dict[TargetKind, Task] = {
 
 
 def metric_key(name: str) -> str:
-    """A target's name in metric keys: MLflow takes letters, digits, `_`, `-`, `.`, space and `:`."""
-    return re.sub(r"[^\w\-. :]", "_", name, flags=re.ASCII)
+    """A target's name in metric keys: MLflow takes letters, digits, `_`, `-`, `.`, space and `:`, but no name of dots.
+
+    MLflow reads `test/../rmse` as a path that leaves its folder.
+    """
+    return re.sub(r"[^\w\-. :]" if name.strip(".") else r"\.", "_", name, flags=re.ASCII)
 
 
 @dataclass(frozen=True)

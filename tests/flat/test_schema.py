@@ -97,7 +97,10 @@ def test_scales_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("name", "key"),
-    [("logS", "logS"), ("IC50 (nM)", "IC50 _nM_"), ("größe", "gr__e"), ("a/b", "a_b"), ("a-b.c: d", "a-b.c: d")],
+    [
+        *(("logS", "logS"), ("IC50 (nM)", "IC50 _nM_"), ("größe", "gr__e"), ("a/b", "a_b"), ("a-b.c: d", "a-b.c: d")),
+        *((".", "_"), ("..", "__"), (".a", ".a"), ("a.", "a.")),
+    ],
 )
 def test_metric_keys_hold_what_mlflow_takes(name: str, key: str) -> None:
     from mlflow.utils.validation import _validate_metric_name
