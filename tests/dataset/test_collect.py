@@ -241,8 +241,9 @@ def test_built_in_sets_have_their_shipped_sizes(tmp_path, name):
 def test_processes_end_with_one_that_is_killed(tmp_path):
     (tmp_path / "a.csv").write_text("smiles,y\n" + "".join(f"{smiles},{n}\n" for n, smiles in enumerate(ALKANES * 400)))
     code = (
-        "import sys; from pathlib import Path; from pipeline.dataset.collect import build_store\n"
-        "from pipeline.dataset.source import PrepareConfig, find_source\n"
+        "import sys; from pathlib import Path; from pipeline.store.build import build_store\n"
+        "from pipeline.dataset.config import PrepareConfig\n"
+        "from pipeline.dataset.source import find_source\n"
         "config = PrepareConfig(data=sys.argv[1] + '/a.csv', target='y', processes=3)\n"
         "source = find_source(config, Path(sys.argv[1]), Path(sys.argv[1]))\n"
         "build_store(config, source, Path(sys.argv[1]) / 'store', '', lambda rows: print(rows, flush=True))"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.server.fleet import Answer, Job, Release
+from serving.server.limits import Limits
 from serving.server.refusal import RequestError
 
 RELEASE = Release("toy", "3", "d" * 64, Path("/none"), lambda: None, lambda: None)
@@ -31,7 +32,7 @@ class ToyFleet:
         self.reply = reply
         self.release, self.ready = RELEASE, READY
         self.queue: deque[Job] = deque()
-        self.limit, self.in_flight, self.workers = 8, 0, [1]
+        self.limits, self.in_flight, self.workers = Limits(queue=8), 0, [1]
         self.saturated, self.alive = False, True
         self.asked: list[tuple[dict[str, Any], bytes]] = []
         self.dropped: list[Job] = []

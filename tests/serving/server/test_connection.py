@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from serving.server import connection
 from serving.server.connection import Connection
+from serving.server.limits import Limits
 
 Scene = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -71,7 +71,7 @@ def test_what_is_no_http_is_answered_in_json_and_closed(data: bytes) -> None:
 
 
 def test_a_head_that_does_not_come_in_time_closes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEAD_S", 0.05)
+    monkeypatch.setattr(Connection, "limits", Limits(head_s=0.05))
 
     async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"GET / HTTP/1.1\r\n")
@@ -81,7 +81,7 @@ def test_a_head_that_does_not_come_in_time_closes(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_idle_connection_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEAD_S", 0.5)
+    monkeypatch.setattr(Connection, "limits", Limits(head_s=0.5))
 
     async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(3):
@@ -92,7 +92,7 @@ def test_an_idle_connection_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_client_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "READ_S", 0.05)
+    monkeypatch.setattr(Connection, "limits", Limits(read_s=0.05))
 
     async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -104,7 +104,7 @@ def test_a_client_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_too_many_connections_are_told_to_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 0)
+    monkeypatch.setattr(Connection, "limits", Limits(connections=0))
 
     async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")

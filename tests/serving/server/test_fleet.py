@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.errors import BundleError
 from serving.server import fleet as fleets
-from serving.server.fleet import TRIES, Answer, Fleet, Job
-from serving.server.frames import LARGE, PLACES
+from serving.server.fleet import Answer, Fleet, Job
+from serving.server.limits import Limits
 from serving.server.refusal import RequestError
 from tests.support.fleets import RELEASE
 
@@ -72,10 +72,10 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     monkeypatch.setattr(fleets, "read_frame", read_frame)
     monkeypatch.setattr(ToyWorker, "failure", "")
 
-    def run(scene: Callable[[Fleet], Awaitable[None]], size: int = 1, queue: int = 2, **more: Any) -> None:
+    def run(scene: Callable[[Fleet], Awaitable[None]], size: int = 1, grace_s: float = 5.0, **more: Any) -> None:
         async def whole() -> None:
             ToyWorker.all.clear()
-            fleet = Fleet(size, queue, **more)
+            fleet = Fleet(size, Limits(queue=2, grace_s=grace_s), **more)
             await fleet.take_over(RELEASE, lambda ready: None)
             try:
                 await asyncio.wait_for(scene(fleet), 10)
@@ -109,8 +109,8 @@ def test_an_answer_comes_from_the_release_that_gave_it(play: Any) -> None:
 
 def test_a_worker_has_its_places_then_requests_wait_then_they_are_refused(play: Any) -> None:
     async def scene(fleet: Fleet) -> None:
-        jobs = [ask(fleet) for _ in range(PLACES + 2)]
-        assert (fleet.in_flight, len(fleet.queue), fleet.saturated) == (PLACES, 2, True)
+        jobs = [ask(fleet) for _ in range(Limits.places + 2)]
+        assert (fleet.in_flight, len(fleet.queue), fleet.saturated) == (Limits.places, 2, True)
         with pytest.raises(RequestError, match="too many requests are waiting") as refused:
             ask(fleet)
         assert refused.value.status == 429
@@ -118,7 +118,7 @@ def test_a_worker_has_its_places_then_requests_wait_then_they_are_refused(play: 
         ToyWorker.all[0].say(jobs[2])
         await jobs[2].answer
         await until(lambda: len(fleet.queue) == 1)
-        assert ToyWorker.all[0].sent[-1] is jobs[PLACES]  # first come, first served
+        assert ToyWorker.all[0].sent[-1] is jobs[Limits.places]  # first come, first served
         assert not fleet.saturated
 
     play(scene)
@@ -136,7 +136,7 @@ def test_the_least_loaded_worker_is_asked(play: Any) -> None:
 
 def test_large_requests_leave_one_worker_to_the_small_ones(play: Any) -> None:
     async def scene(fleet: Fleet) -> None:
-        large = [ask(fleet, b"x" * (LARGE + 1)) for _ in range(PLACES + 1)]
+        large = [ask(fleet, b"x" * (Limits.large_bytes + 1)) for _ in range(Limits.places + 1)]
         first, second = ToyWorker.all
         assert {job.worker for job in large} == {second, None}
         assert ask(fleet).worker is first
@@ -147,14 +147,14 @@ def test_large_requests_leave_one_worker_to_the_small_ones(play: Any) -> None:
 def test_requests_of_a_dead_worker_go_to_another_but_not_for_ever(play: Any) -> None:
     async def scene(fleet: Fleet) -> None:
         job = ask(fleet)
-        for number in range(TRIES):
+        for number in range(Limits.tries):
             assert job.worker is ToyWorker.all[number]
             ToyWorker.all[number].die()
             await until(lambda number=number: len(ToyWorker.all) == number + 2)  # type: ignore[misc]
         with pytest.raises(RequestError, match="the worker ended while it answered") as refused:
             await job.answer
         assert refused.value.status == 503
-        assert changes == ["restarted"] * TRIES
+        assert changes == ["restarted"] * Limits.tries
         assert fleet.alive
 
     changes: list[str] = []
@@ -176,22 +176,19 @@ def test_without_any_worker_that_starts_requests_are_refused_at_once(play: Any) 
 
 def test_a_request_that_nobody_waits_for_leaves_the_queue_or_its_worker_is_told(play: Any) -> None:
     async def scene(fleet: Fleet) -> None:
-        jobs = [ask(fleet, seconds=0) for _ in range(PLACES + 1)]
+        jobs = [ask(fleet, seconds=0) for _ in range(Limits.places + 1)]
         fleet.drop(jobs[-1])
         assert len(fleet.queue) == 0
-        fleet.drop(jobs[0])
-        assert jobs[0].answer.cancelled()
-        fleets.GRACE_S, before = 0.0, fleets.GRACE_S
-        try:
-            fleet.drop(jobs[1])
-            await until(lambda: ToyWorker.all[0].killed)
-        finally:
-            fleets.GRACE_S = before
-        ToyWorker.all[0].say(jobs[2])
-        await jobs[2].answer
-        fleet.drop(jobs[2])  # done: nothing to do
+        ToyWorker.all[0].say(jobs[0])
+        await jobs[0].answer
+        fleet.drop(jobs[0])  # done: nothing to do
+        await asyncio.sleep(0.01)
+        assert not ToyWorker.all[0].killed
+        fleet.drop(jobs[1])
+        assert jobs[1].answer.cancelled()
+        await until(lambda: ToyWorker.all[0].killed)
 
-    play(scene)
+    play(scene, grace_s=0.0)
 
 
 def test_another_release_takes_over_while_the_old_one_finishes(play: Any) -> None:
