@@ -248,7 +248,7 @@ document.getElementById("send").onclick = async () => {{
     body: document.getElementById("body").value}});
   const answer = await response.json();
   document.getElementById("status").textContent = "status " + response.status + ", version " +
-    response.headers.get("X-Model-Version");
+    decodeURIComponent(response.headers.get("X-Model-Version"));
   document.getElementById("answer").textContent = JSON.stringify(answer, null, 1);
 }};
 </script>

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 from pipeline.machine import give_memory_back
 from serving.server.docs import docs_page, openapi
@@ -72,6 +73,9 @@ class Exchange:
         return self.path.startswith("/v2")
 
 
+_PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+"""What a header may hold as it is; other letters of a model's name are percent-encoded."""
+
 Page = tuple[int, str, bytes]  # status, content type, body
 
 
@@ -102,13 +106,14 @@ class Gate:
             self.held -= exchange.held
         if (answer := exchange.answer) is not None:
             headers |= {"X-Model-Digest": answer.release.digest}
-            headers |= {"X-Model-Version": f"{answer.release.name}/{answer.release.version or 'bundle'}"}
+            version = f"{answer.release.name}/{answer.release.version or 'bundle'}"
+            headers |= {"X-Model-Version": quote(version, safe=_PLAIN)}
         headers |= {"Content-Type": content_type, "Content-Length": str(len(body)), "X-Request-Id": exchange.id}
         headers |= {"traceparent": exchange.traceparent, "X-Content-Type-Options": "nosniff"}
         if self.draining:
             headers["Connection"] = "close"
-        self.note(exchange, status, len(body))
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+        self.note(exchange, status, len(body))  # nothing can change the status any more
         await send({"type": "http.response.start", "status": status, "headers": raw})
         await send({"type": "http.response.body", "body": b"" if exchange.method == "HEAD" else body})
         if max(exchange.size, len(body)) > self.limits.large_bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -55,6 +57,17 @@ def test_a_request_reaches_a_worker_as_it_came_and_its_answer_says_of_which_rele
         *(8, 1),
     )
     assert len(server.fleet.dropped) == 1  # its place is free again
+
+
+@pytest.mark.parametrize("name", ["溶解度", "Löslichkeit 5%", "two\r\nlines"])
+def test_a_name_beyond_latin_letters_is_percent_encoded_and_the_log_tells_what_was_sent(capsys, name):
+    named = replace(answer(), release=replace(RELEASE, name=name))
+    status, headers, _ = Server(lambda head, body: named).post()
+    assert status == 200
+    assert headers["x-model-version"].isascii()
+    assert headers["x-model-version"].isprintable()
+    assert unquote(headers["x-model-version"]) == f"{name}/3"
+    assert json.loads(capsys.readouterr().out)["status"] == status
 
 
 @pytest.mark.parametrize(
