@@ -4,6 +4,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
+export ORT_DISABLE_TELEMETRY := 1
 # Where torch comes from: empty is PyPI; CPU build: make run TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 
@@ -50,13 +51,15 @@ bench-accuracy: $(VENV)/.run $(PEERS)/.done ## accuracy beside chemprop and a fo
 	python -m bench.accuracy bbbp --split scaffold --split_seeds 0 1 2 --who graphline --with forest --set $(REGULARISED)
 	python -m bench.report
 
-$(VENV)/.run: requirements.txt pyproject.toml plugin/graphline_plugin.py
+$(VENV)/.run: requirements.txt pyproject.toml plugin/graphline_plugin.py pipeline/telemetry.py
 	$(PYTHON) -m venv $(VENV)
 	pip install --quiet --upgrade pip==26.3
 	pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $$(grep '^torch==' requirements.txt)
 	pip install --quiet --requirement requirements.txt
 	pip install --quiet --no-deps --force-reinstall .
 	rm -rf build plugin/*.egg-info
+	python -c "import sysconfig; from pipeline.telemetry import startup_line; \
+	  open(sysconfig.get_path('purelib') + '/graphline.pth', 'w').write(startup_line())"
 	touch $@
 
 $(VENV)/.test: $(VENV)/.run tests/requirements.txt

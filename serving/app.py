@@ -24,6 +24,7 @@ import uvicorn
 
 from pipeline.errors import BundleError, ConfigError, PipelineError
 from pipeline.machine import usable_cores
+from pipeline.telemetry import SWITCHES
 from serving.server import releases
 from serving.server.connection import Connection
 from serving.server.fleet import Fleet, Release
@@ -201,6 +202,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.update(SWITCHES)
     sys.exit(main(sys.argv[1:]))

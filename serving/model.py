@@ -13,8 +13,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("DO_NOT_TRACK", "true")
+from pipeline.telemetry import SWITCHES
+
+os.environ.update(SWITCHES)  # before the first import of onnxruntime
 
 import mlflow
 import pandas as pd

@@ -10,11 +10,12 @@ import hypothesis
 import numpy as np
 import pytest
 
+from pipeline.telemetry import SWITCHES
+
 if TYPE_CHECKING:
     from tests.support.exported import Exported
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.update(SWITCHES)
 
 # How long an example takes says more of the machine than of the code, and the first one often imports.
 hypothesis.settings.register_profile("graphline", deadline=None)

@@ -28,6 +28,7 @@ from pipeline.digests import write_digests
 from pipeline.errors import BundleError
 from pipeline.imports import ROOT, copy_files, kind_imports, trace_imports
 from pipeline.serveconfig import ServeConfig
+from pipeline.telemetry import SWITCHES
 
 if TYPE_CHECKING:
     from pipeline.schema import Schema
@@ -55,8 +56,7 @@ def build_bundle(
     Raises:
         BundleError: if the folder is there already.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.update(SWITCHES)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"  # else uv.lock of the working directory lands in the bundle
     import mlflow.pyfunc

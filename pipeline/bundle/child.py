@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from pipeline.errors import PipelineError
+from pipeline.telemetry import SWITCHES
 
 
 class Reply(NamedTuple):
@@ -49,11 +50,7 @@ class Child:
 
     def __enter__(self) -> Child:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        environment |= {
-            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "DO_NOT_TRACK": "true",
-        }
+        environment |= SWITCHES | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
         self._log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
             # -P: the folder of the script is not searched for modules; -B: nothing is written into the bundle.

@@ -24,6 +24,7 @@ from typing import Any
 
 from pipeline.errors import BundleError
 from pipeline.imports import ROOT
+from pipeline.telemetry import SWITCHES
 from serving.server.frames import pack_frame, read_frame
 from serving.server.limits import Limits
 from serving.server.refusal import RequestError
@@ -350,7 +351,6 @@ def _environment() -> dict[str, str]:
         "ARROW_DEFAULT_MEMORY_POOL": "system",  # gives memory back
         "MALLOC_ARENA_MAX": "2",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "ERROR",  # its warnings name what a client sent
-        "DO_NOT_TRACK": "true",
+        **SWITCHES,
     }

@@ -12,11 +12,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the first import of mlflow
-os.environ.setdefault("DO_NOT_TRACK", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
 from pipeline.errors import PipelineError
+from pipeline.telemetry import SWITCHES
+
+os.environ.update(SWITCHES)
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 def run(step: Callable[[Sequence[str]], None]) -> None:

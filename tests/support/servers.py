@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pipeline.runs.server import SERVER_OPTIONS, SERVER_SETTINGS
+from pipeline.telemetry import SWITCHES
 from tests.conftest import ROOT
 
 ADMIN, PASSWORD = "admin", "admin's pass-phrase"
@@ -34,7 +35,7 @@ def environment(**more: str) -> dict[str, str]:
     """Of a process beside the tests: this interpreter first, nothing of the caller's MLflow."""
     found = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return found | {"PATH": path, "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"} | more
+    return found | {"PATH": path, "OMP_NUM_THREADS": "1"} | SWITCHES | more
 
 
 class Reply(NamedTuple):
