@@ -1,15 +1,12 @@
-"""Layers and readouts: by hand, against PyG's own with the same weights, and on graphs with nothing in them."""
+"""Layers: by hand, against PyG's own with the same weights, and on graphs with nothing in them."""
 
 from __future__ import annotations
 
 import copy
-import math
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from pipeline.network.layers import (
@@ -23,8 +20,6 @@ from pipeline.network.layers import (
     Stack,
     bond_messages,
 )
-from pipeline.network.readouts import READOUTS, AttentionReadout
-from pipeline.network.scatter import count_to, max_to, mean_to, softmax_to, sum_to
 
 H = 8
 
@@ -37,45 +32,6 @@ def bonds(num_nodes: int, num_bonds: int, seed: int = 0, loops: bool = False):
         ends = ends[ends[:, 0] != ends[:, 1]]
     edge_index = torch.from_numpy(np.stack([ends, ends[:, ::-1]], axis=1).reshape(-1, 2).T.copy())
     return edge_index, torch.arange(edge_index.shape[1]) ^ 1
-
-
-# --- sums and softmax -------------------------------------------------------------------------------------------
-
-
-def test_sums_means_and_maxima_by_hand():
-    h = torch.tensor([[1.0, -1.0], [2.0, -3.0], [5.0, -7.0]])
-    index = torch.tensor([1, 1, 3])
-    assert sum_to(h, index, 4).tolist() == [[0, 0], [3, -4], [0, 0], [5, -7]]
-    assert mean_to(h, index, 4).tolist() == [[0, 0], [1.5, -2], [0, 0], [5, -7]]
-    assert max_to(h, index, 4).tolist() == [[0, 0], [2, -1], [0, 0], [5, -7]]
-    assert count_to(h, index, 4).tolist() == [[0], [2], [0], [1]]
-
-
-def test_softmax_by_hand_and_with_large_scores():
-    score = torch.tensor([[0.0], [math.log(3.0)], [1e3], [-1e3]])
-    weight = softmax_to(score, torch.tensor([0, 0, 2, 2]), 4)
-    torch.testing.assert_close(weight, torch.tensor([[0.25], [0.75], [1.0], [0.0]]))
-
-
-def test_nothing_to_sum():
-    empty, index = torch.zeros((0, H)), torch.zeros(0, dtype=torch.int64)
-    for function in (sum_to, mean_to, max_to):
-        assert function(empty, index, 3).tolist() == [[0.0] * H] * 3
-        assert function(empty, index, 0).shape == (0, H)
-    assert softmax_to(empty, index, 3).shape == (0, H)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 4), max_size=12), st.integers(0, 2**31))
-def test_sums_agree_with_numpy(groups, seed):
-    h = np.random.default_rng(seed).normal(size=(len(groups), 3))
-    total, top = np.zeros((5, 3)), np.zeros((5, 3))
-    for g in set(groups):
-        mine = h[[i for i, group in enumerate(groups) if group == g]]
-        total[g], top[g] = mine.sum(axis=0), mine.max(axis=0)
-    index = torch.tensor(groups, dtype=torch.int64)
-    np.testing.assert_allclose(sum_to(torch.from_numpy(h), index, 5), total, atol=1e-12)
-    np.testing.assert_allclose(max_to(torch.from_numpy(h), index, 5), top)
 
 
 # --- dmpnn ------------------------------------------------------------------------------------------------------
@@ -192,23 +148,6 @@ def test_a_layer_answers_as_pyg(layer, theirs, num_bonds):
         parameter.data.normal_()
     h, e = torch.randn(9, H), torch.randn(len(reverse), H)
     torch.testing.assert_close(mine(h, edge_index, e, reverse), theirs(mine)(h, edge_index, e), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["mean", "sum", "max"])
-def test_a_readout_answers_as_pyg(name):
-    from torch_geometric.nn import global_add_pool, global_max_pool, global_mean_pool
-
-    theirs = {"mean": global_mean_pool, "sum": global_add_pool, "max": global_max_pool}[name]
-    h, batch = torch.randn(7, H) - 3, torch.tensor([0, 0, 0, 2, 2, 3, 3])  # graphs 1 and 4 are empty, maxima negative
-    torch.testing.assert_close(READOUTS[name](H)(h, batch, 5), theirs(h, batch, 5))
-
-
-def test_attention_answers_as_pyg():
-    from torch_geometric.nn.aggr import AttentionalAggregation
-
-    mine = AttentionReadout(H)
-    h, batch = torch.randn(7, H), torch.tensor([0, 0, 0, 2, 2, 3, 3])
-    torch.testing.assert_close(mine(h, batch, 5), AttentionalAggregation(mine.gate)(h, batch, dim_size=5))
 
 
 def test_a_self_loop_counts_as_an_edge_beside_gcns_own():

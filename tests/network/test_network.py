@@ -1,4 +1,4 @@
-"""The network as a whole: what it must not see, what it must not mind, and the answers it turns its output into."""
+"""The network as a whole: what it must not see, and what it must not mind."""
 
 from __future__ import annotations
 
@@ -13,79 +13,17 @@ from tensordict import TensorDict
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.graph import Graph, collate
 from pipeline.network.config import NETWORKS, READOUTS, NetworkConfig
-from pipeline.network.ensemble import Ensemble
 from pipeline.network.network import INPUTS, GraphFeatures, build_network, import_class
-from pipeline.schema import Column, Schema, Target
-from pipeline.training.config import TrainConfig
+from pipeline.schema import Column
+from tests.support.networks import GRAPHS, SCHEMA, STATISTICS, answer, fields, graph, network
 from tests.support.schemas import toy_schema
 
-SCHEMA = Schema(
-    name="toy",
-    data_kind="graph",
-    targets=(
-        Target("size", "regression"),
-        Target("active", "binary", classes=("no", "yes")),
-        Target("colour", "multiclass", classes=("red", "green", "blue")),
-        Target("potency", "regression", transform="p", unit="nM"),
-    ),
-    # N was seen once in training and is read as unknown
-    node_columns=(
-        Column("symbol", "categorical", ("C", "N", "O"), (9, 1, 4)),
-        Column("ring", "categorical", ("no", "yes"), (9, 5)),
-        Column("charge", "numeric"),
-    ),
-    edge_columns=(Column("order", "categorical", ("1", "2"), (9, 9)), Column("length", "numeric")),
-    graph_columns=(Column("pH", "numeric"),),
-)
-STATISTICS = {
-    "x_float": {"mean": [0.5], "std": [2.0]},
-    "edge_float": {"mean": [1.0], "std": [0.25]},
-    "u": {"mean": [7.0], "std": [3.0]},
-    "y": {"mean": [10.0, 0.5, 1.0, 6.0], "std": [4.0, 0.5, 0.8, 1.5]},
-}
 OWN = "tests.examples.own_network.OwnNetwork"
 CONFIGS = [
     *(NetworkConfig(network, 8, 2, READOUTS[k % len(READOUTS)]) for k, network in enumerate(NETWORKS)),
     NetworkConfig(hidden_dim=8, class_path=OWN, init_args={"depth": 1}),
 ]
 IDS = [*NETWORKS, "own"]
-
-
-def graph(num_nodes: int, num_bonds: int, seed: int = 0) -> Graph:
-    rng = np.random.default_rng((seed, num_nodes, num_bonds))
-    bond = rng.integers(0, num_nodes, size=(num_bonds, 2))
-    return Graph(
-        x=rng.integers(0, 3, size=(num_nodes, 2)).astype(np.int32),
-        x_float=rng.normal(size=(num_nodes, 1)).astype(np.float32),
-        edge_index=np.stack([bond, bond[:, ::-1]], axis=1).reshape(-1, 2).T.astype(np.int32),
-        edge_attr=np.repeat(rng.integers(0, 3, size=(num_bonds, 1)), 2, axis=0).astype(np.int32),
-        edge_float=np.repeat(rng.normal(size=(num_bonds, 1)), 2, axis=0).astype(np.float32),
-        u=rng.normal(7, 1, size=1).astype(np.float32),
-        y=np.zeros(4, dtype=np.float32),
-    )
-
-
-def fields(batch):
-    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in batch._asdict().items()}
-
-
-def answer(module, graphs, directed=False):
-    module.eval()
-    batch = fields(collate(graphs, directed=directed))
-    with torch.no_grad():
-        return module(*batch.values()) if isinstance(module, Ensemble) else module(batch)
-
-
-def network(config: NetworkConfig = CONFIGS[0], schema: Schema = SCHEMA):
-    torch.manual_seed(3)
-    built = build_network(config, schema, STATISTICS)
-    for parameter in built.parameters():  # also the biases and ε, which start at zero
-        if parameter.ndim < 2:
-            parameter.data.normal_(0, 0.3)
-    return built
-
-
-GRAPHS = [graph(5, 6), graph(1, 0), graph(3, 2), graph(0, 0), graph(7, 12), graph(0, 0)]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=IDS)
@@ -237,79 +175,6 @@ def test_class_weights_are_taken_off_the_logits():
         inner = net.inner(fields(collate(GRAPHS, directed=False)))
     torch.testing.assert_close(inner[:, 1:5], plain[:, 1:5])
     torch.testing.assert_close(inner[:, 0], (plain[:, 0] - 10) / 4)
-
-
-# --- ensemble ---------------------------------------------------------------------------------------------------
-
-
-class Constant(torch.nn.Module):
-    """A member that answers the same whatever comes."""
-
-    def __init__(self, values: list[float]) -> None:
-        super().__init__()
-        self.values = torch.tensor([values])
-
-    def forward(self, batch):
-        return self.values.expand(len(batch["u"]), -1)
-
-
-def test_one_member_answers_in_original_units_and_probabilities():
-    logits = [12.0, math.log(3), 0.0, math.log(2), 0.0, 6.0]
-    out = answer(Ensemble([Constant(logits)], SCHEMA), GRAPHS[:2])
-    # pIC50 6 is 1 µM, 1000 nM
-    torch.testing.assert_close(out, torch.tensor([[12.0, 0.75, 0.25, 0.5, 0.25, 1000.0]] * 2))
-
-
-def test_members_are_averaged_where_they_belong():
-    first = [10.0, 0.0, 1e3, 0.0, 0.0, 6.0]
-    second = [14.0, -1e3, 1e3, 0.0, 0.0, 8.0]
-    mean, std = answer(Ensemble([Constant(first), Constant(second)], SCHEMA), GRAPHS[:1])
-    # probabilities are averaged, not logits; potency on the trained scale (pIC50 7), its std in nM (1000 and 10)
-    torch.testing.assert_close(mean, torch.tensor([[12.0, 0.25, 1.0, 0.0, 0.0, 100.0]]))
-    root2 = math.sqrt(2)
-    want = torch.tensor([[4 / root2, 0.5 / root2, 0.0, 0.0, 0.0, 990 / root2]])
-    torch.testing.assert_close(std, want)
-
-
-def test_answers_stay_numbers_far_outside_the_training_range():
-    out = answer(Ensemble([Constant([1e3, 1e3, -1e3, 0.0, 1e3, -1e3])], SCHEMA), GRAPHS[:1])
-    assert torch.isfinite(out).all()
-
-
-def test_log10_is_undone():
-    schema = dataclasses.replace(SCHEMA, targets=(Target("k", "regression", transform="log10"),))
-    assert answer(Ensemble([Constant([3.0])], schema), GRAPHS[:1]).item() == pytest.approx(1000)
-
-
-def test_an_ensemble_keeps_its_state_to_the_members():
-    keys = Ensemble([network(), network()], SCHEMA).state_dict()
-    assert {key.split(".")[0] for key in keys} == {"members"}
-
-
-# --- configuration and a network of one's own --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        ({"network": "mpnn"}, "network=mpnn: expected one of dmpnn, gine"),
-        ({"readout": "median"}, "readout=median: expected one of mean, sum"),
-        ({"hidden_dim": 0}, "hidden_dim=0"),
-        ({"num_layers": 0}, "num_layers=0"),
-        ({"dropout": 1.0}, "dropout=1.0"),
-        ({"class_path": "Own"}, "package.module.Class"),
-        ({"init_args": {"depth": 1}}, "model.class_path"),
-        ({"learning_rate": 0.0}, "learning_rate=0.0"),
-        ({"learning_rate": math.nan}, "learning_rate=nan"),
-        ({"weight_decay": -1.0}, "weight_decay=-1.0"),
-        ({"gradient_clip": math.inf}, "gradient_clip=inf"),
-        ({"ensemble": 0}, "ensemble=0"),
-        ({"class_weights": "some"}, "class_weights=some"),
-    ],
-)
-def test_wrong_settings_are_one_line(settings, says):
-    with pytest.raises(ConfigError, match=says):
-        TrainConfig(**settings)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
-"""A card with something hostile in every text, and a reader of pages."""
+"""A card with something hostile in every text, a comparison for it, and a reader of pages."""
 
 import dataclasses
 from html.parser import HTMLParser
 
+from pipeline.bundle.cost import Cost
+from pipeline.evaluation.champion import Champion
+from pipeline.evaluation.comparison import Comparison, Costs, Difference, MovedRow, RowCounts, Slices, WorseSlice
 from pipeline.evaluation.gate import Gate
 from pipeline.evaluation.verdict import judge_metrics
 from pipeline.report.card import CardInputs, Scope, WorstCase
@@ -16,6 +19,16 @@ SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 10 10">'
     '<defs><clipPath id="c"><rect width="10" height="10"/></clipPath></defs>'
     '<g clip-path="url(#c)"><path id="m" d="M 0 0&#10;L 1 1"/><use xlink:href="#m"/><text>a &lt; b</text></g></svg>'
+)
+DIFFERENCE = Difference("logS", "rmse", 257, True, (0.58, 0.5, 0.65), (0.55, 0.5, 0.6), (0.03, -0.01, 0.07))
+COMPARISON = Comparison(
+    Costs(Cost(4.0, 0.5, 200.0), Cost(2.0, 0.5, 100.0)),
+    Champion("3", "c" * 64),
+    notes=("The champion learned from the same split.", HOSTILE),
+    rows=RowCounts(257, 257, 0),
+    metrics=(DIFFERENCE,),
+    slices=Slices(9, (WorseSlice("logS", "size", HOSTILE, "rmse", 40, 0.7, 0.5, (0.2, 0.1, 0.3), 0.001, 0.009, True),)),
+    moved=(MovedRow("logS", 17, HOSTILE, "1", "2", "<3>", 1.5), MovedRow("logS", 18, None, "", "2", "3", 1.0)),
 )
 VOID = {"meta", "link", "img", "br"}
 
