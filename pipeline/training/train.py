@@ -65,6 +65,8 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
         self.log_prefix = f"member-{member}/" if member else ""
         self.curve: list[dict[str, float]] = []
         self.totals: dict[str, tuple[Tensor, Tensor]] = {}
+        self.validated = False  # in this epoch
+        self.validated_weights: dict[str, Tensor] = {}
 
     def training_step(self, batch: TensorDict, index: int) -> Tensor:
         sums, counts = self._compare("train", batch)
@@ -91,9 +93,13 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
 
     def on_train_epoch_start(self) -> None:
         self.totals.pop("train", None)
+        self.validated = False
 
     def on_validation_epoch_start(self) -> None:
         self.totals.pop("val", None)
+        # Callbacks that average weights have lent them by now, and take them back before anything is saved.
+        state = self.trainer.strategy.lightning_module_state_dict()
+        self.validated_weights = {name: value.clone() for name, value in state.items()}
 
     def on_validation_epoch_end(self) -> None:
         loss, per_target = self._means("val")
@@ -102,6 +108,7 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
                 f"training: the validation loss is {loss} in epoch {self.current_epoch + 1}; "
                 f"pass a lower learning_rate than {self.config.learning_rate}, or precision=32-true."
             )
+        self.validated = True
         # Callbacks read these; the loggers get one row an epoch, see on_train_epoch_end.
         self.log(MONITOR, loss, prog_bar=True, logger=False)
         for t, target in enumerate(self.targets):
@@ -113,7 +120,9 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
     def on_train_epoch_end(self) -> None:
         row = {"train/loss": self._means("train")[0], "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"]}
         self.log("train/loss", row["train/loss"], logger=False)
-        row |= {name: float(value) for name, value in self.trainer.callback_metrics.items() if name.startswith("val/")}
+        if self.validated:  # else these are of an earlier epoch
+            found = self.trainer.callback_metrics
+            row |= {name: float(value) for name, value in found.items() if name.startswith("val/")}
         self.curve.append({"epoch": self.current_epoch + 1, **row})
         for logger in self.loggers:
             logger.log_metrics({self.log_prefix + name: value for name, value in row.items()}, self.current_epoch + 1)
@@ -151,6 +160,7 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
             checkpoint["curve"] = self.curve
         else:  # the best weights: equal ones are equal bytes, however often training was broken off
             checkpoint.pop("loops", None)
+            checkpoint["state_dict"].update(self.validated_weights)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.curve = list(checkpoint.get("curve", []))
@@ -162,7 +172,7 @@ class BestCheckpoint(ModelCheckpoint):  # type: ignore[misc]
     There the one-cycle schedule anneals. A log loss is often lower long before, when the network is not yet sure of
     itself, but with dropout those weights rank worse: ROC-AUC 0.884 against 0.891 (bbbp, folds by scaffold, with
     descriptors). Without dropout it is the other way round, 0.869 against 0.852: the network overfits later.
-    A training that ends earlier keeps the best of all.
+    A training that ends earlier, or is not validated there, keeps the best of all.
     """
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
@@ -178,7 +188,10 @@ class BestCheckpoint(ModelCheckpoint):  # type: ignore[misc]
         self.first = config.max_epochs * 2 // 3 if config.dropout else 0
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if trainer.current_epoch == self.first:
+        validated = [row["epoch"] for row in module.curve if MONITOR in row]
+        if validated[-1:] != [trainer.current_epoch + 1]:
+            return
+        if sum(epoch > self.first for epoch in validated) == 1:
             self.best_model_score, self.kth_best_model_path = None, ""
             self.best_k_models.clear()
         super().on_train_epoch_end(trainer, module)

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, StochasticWeightAveraging
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from pipeline.errors import ConfigError
@@ -56,6 +56,11 @@ def build_trainer(
         trainer = L.Trainer(**(defaults | options))
     except (MisconfigurationException, TypeError, ValueError, RuntimeError, ImportError) as error:
         raise ConfigError(f"trainer: {one_line(error)}") from None
+    if any(isinstance(one, StochasticWeightAveraging) for one in trainer.callbacks):
+        raise ConfigError(
+            "trainer: StochasticWeightAveraging makes its average after the last epoch, where nothing validates or "
+            "keeps it; pass lightning.pytorch.callbacks.WeightAveraging or EMAWeightAveraging."
+        )
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = WholeFiles()
     return trainer

@@ -17,6 +17,7 @@ from pipeline.dataset.spool import Spool
 from pipeline.errors import ConfigError, PipelineError, StoreError, TrainingError
 from pipeline.graph import Graph, pack
 from pipeline.network.losses import balance_classes
+from pipeline.network.network import GraphNetwork
 from pipeline.store.loader import gather
 from pipeline.store.store import Store, write_store
 from pipeline.training.checkpoints import check_checkpoints
@@ -123,11 +124,70 @@ def test_the_best_networks_come_back(store, tmp_path):
     assert len(networks) == 2
     for network, member in zip(networks, report.members, strict=True):
         assert not network.training
-        module = GraphModule(network, store.schema, SMALL, 0)
-        batch = gather(store, store.indices(VALIDATION))
-        with torch.no_grad():
-            sums, counts = module.loss(network.head, network.inner(batch), batch["y"])
-        assert (sums.sum() / counts.sum()).item() == pytest.approx(member.best_loss, rel=1e-5)
+        assert validation_loss(network, store) == pytest.approx(member.best_loss, rel=1e-5)
+
+
+def validation_loss(network: GraphNetwork, store: Store) -> float:
+    """What a network that came back has lost on the validation side."""
+    module = GraphModule(network, store.schema, SMALL, 0)
+    batch = gather(store, store.indices(VALIDATION))
+    with torch.no_grad():
+        sums, counts = module.loss(network.head, network.inner(batch), batch["y"])
+    return (sums.sum() / counts.sum()).item()
+
+
+AVERAGES = {
+    "every step": {"class_path": "lightning.pytorch.callbacks.WeightAveraging"},
+    "moving": {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.9}},
+    "every epoch": {  # averages after the validation of an epoch and before its checkpoint
+        "class_path": "lightning.pytorch.callbacks.EMAWeightAveraging",
+        "init_args": {"decay": 0.5, "update_every_n_steps": 0, "update_starting_at_epoch": 0},
+    },
+}
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_averaged_weights_are_kept_as_they_were_validated(store, tmp_path, name):
+    (member,) = train(store, SMALL, tmp_path, trainer_options={"callbacks": [AVERAGES[name]]}).members
+    (network,) = load_networks(tmp_path, store.schema, store.statistics)
+    assert validation_loss(network, store) == pytest.approx(member.best_loss, rel=1e-5)
+
+
+def test_a_training_with_averaged_weights_goes_on_as_if_unbroken(store, tmp_path):
+    average, config = AVERAGES["moving"], dataclasses.replace(SMALL, max_epochs=4)
+    train(store, config, tmp_path / "whole", trainer_options={"callbacks": average})
+    with pytest.raises(KeyError, match="crash"):
+        train(store, config, tmp_path / "broken", trainer_options={"callbacks": [average, Stop(2, batch=1)]})
+    train(store, config, tmp_path / "broken", trainer_options={"callbacks": average}, resume=True)
+    assert check_checkpoints(tmp_path / "whole") == check_checkpoints(tmp_path / "broken")
+
+
+def test_an_average_that_is_made_after_the_last_validation_is_refused(store, tmp_path):
+    late = {"class_path": "lightning.pytorch.callbacks.StochasticWeightAveraging", "init_args": {"swa_lrs": 0.01}}
+    with pytest.raises(ConfigError, match=r"StochasticWeightAveraging .*; pass .*\.WeightAveraging"):
+        train(store, SMALL, tmp_path, trainer_options={"callbacks": [late]})
+
+
+@pytest.mark.parametrize(
+    ("options", "dropout", "validated"),
+    [
+        ({"check_val_every_n_epoch": 2}, 0.0, [2, 4]),
+        ({"check_val_every_n_epoch": 2, "max_epochs": 5}, 0.2, [2, 4]),  # none among the last third, from the fifth on
+        ({"max_steps": 8}, 0.0, [1, 2]),  # three a whole epoch
+        ({"val_check_interval": 2}, 0.0, [1, 2, 3, 4]),  # before the last step of each
+        ({"val_check_interval": 5, "check_val_every_n_epoch": None}, 0.0, [2, 4]),
+    ],
+)
+def test_the_curve_has_a_loss_where_validation_ran_and_the_kept_weights_have_the_best(
+    store, tmp_path, options, dropout, validated
+):
+    config = dataclasses.replace(SMALL, max_epochs=options.get("max_epochs", 4), dropout=dropout)
+    (member,) = train(store, config, tmp_path, trainer_options=options).members
+    losses = {row["epoch"]: row["val/loss"] for row in member.curve if "val/loss" in row}
+    assert [row["epoch"] for row in member.curve if "val/length/rmse" in row] == list(losses) == validated
+    assert losses[member.best_epoch] == member.best_loss
+    (network,) = load_networks(tmp_path, store.schema, store.statistics)
+    assert validation_loss(network, store) == pytest.approx(member.best_loss, rel=1e-5)
 
 
 def test_one_seed_one_result_and_another_seed_another(store, tmp_path):
