@@ -193,9 +193,9 @@ def take_apart(table: Path, ours_s: float) -> tuple[float, dict[str, float]]:
     """Seconds a molecule of RDKit's parsing alone, and the shares of our own parts."""
     from rdkit import Chem
 
-    from pipeline.dataset.parts import Wanted, _featurize
     from pipeline.samples.molecule.atoms import Records
     from pipeline.samples.molecule.featurize import featurize_smiles
+    from pipeline.samples.molecule.parts import Wanted, _featurize
     from pipeline.samples.molecule.smiles import parse_smiles
     from pipeline.schema import Limits
 
