@@ -36,12 +36,12 @@ def open_store(store_uri: str, artifact_uri: str | None) -> Any:
         if file:
             _make_tables(file)
         try:
-            return _get_sqlalchemy_store(store_uri, artifact_uri)
+            return _get_sqlalchemy_store(_plain(file) if file else store_uri, artifact_uri)
         except (SQLAlchemyError, MlflowException) as error:
-            raise _refused(file, error) from None
+            raise _refused(store_uri, file, error) from None
 
 
-def _refused(file: Path | None, error: Exception) -> Exception:
+def _refused(store_uri: str, file: Path | None, error: Exception) -> Exception:
     """What MLflow's classes and click, which runs the command line `mlflow`, both take for a message to the user."""
     import click
     from mlflow.exceptions import MlflowException
@@ -51,7 +51,7 @@ def _refused(file: Path | None, error: Exception) -> Exception:
 
     where = str(file.absolute()) if file else "the database"
     if isinstance(error, MlflowException):  # tables of another version: it says how to upgrade them
-        advice = error.message.replace("<database_uri>", f"{_SQLITE}{where}") if file else error.message
+        advice = error.message.replace("<database_uri>", store_uri) if file else error.message
         return Refused(f"{where}: {advice}")
     reason = str(error).splitlines()[0]
     return Refused(
@@ -60,14 +60,35 @@ def _refused(file: Path | None, error: Exception) -> Exception:
 
 
 def _find_file(store_uri: str) -> Path | None:
-    """The file of an SQLite database, where a lock and new tables may stand beside it."""
-    name = store_uri.removeprefix(_SQLITE)
-    if name in (store_uri, "", ":memory:") or "?" in name:
+    """The file of an SQLite database, where a lock and new tables may stand beside it.
+
+    The text is a URL, whose name may be quoted (`a%20b`), as in MLflow's own default: SQLAlchemy reads it.
+    """
+    from sqlalchemy import make_url
+
+    if not store_uri.startswith(_SQLITE):
         return None
-    path = Path(name)
+    url = make_url(store_uri)
+    if url.database in (None, "", ":memory:") or url.query:
+        return None
+    path = Path(str(url.database))
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
     return path if os.access(path.parent, os.W_OK) else None
+
+
+def _plain(file: Path) -> str:
+    """The URI of a file without quoting where that names the same: MLflow makes the folder of its text, quoted or not.
+
+    Source: mlflow 3.17.2, mlflow/store/db/utils.py (`_make_parent_dirs_if_sqlite`).
+    """
+    from sqlalchemy import URL, make_url
+
+    plain = f"{_SQLITE}{file}"
+    url = make_url(plain)
+    if url.database == str(file) and not url.query:
+        return plain
+    return URL.create("sqlite", database=str(file)).render_as_string()
 
 
 def _lock_of(store_uri: str) -> Path:
@@ -85,7 +106,7 @@ def _make_tables(file: Path) -> None:
     new = Path(f"{file}.new")
     for left in (new, Path(f"{new}-journal")):  # by a process that was killed
         left.unlink(missing_ok=True)
-    engine = create_sqlalchemy_engine(f"{_SQLITE}{new}")
+    engine = create_sqlalchemy_engine(_plain(new))
     _initialize_tables(engine)
     engine.dispose()
     new.replace(file)

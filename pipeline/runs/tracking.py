@@ -143,7 +143,7 @@ def open_database(say: Say) -> None:
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
         return
-    lock = Path(f"{uri.removeprefix(SQLITE)}.lock") if uri.startswith(SQLITE) else WORK / "locks" / "database.lock"
+    lock = Path(f"{database_file(uri)}.lock") if uri.startswith(SQLITE) else WORK / "locks" / "database.lock"
     with locked(lock, say, "another run opens the database"):
         client, name = MlflowClient(), os.environ.get("MLFLOW_EXPERIMENT_NAME")
         if name and client.get_experiment_by_name(name) is None:
@@ -152,6 +152,13 @@ def open_database(say: Say) -> None:
 
 
 SQLITE = "sqlite:///"
+
+
+def database_file(uri: str) -> Path:
+    """The file of an SQLite database. The URI may be quoted (`a%20b`), as MLflow's default is: SQLAlchemy reads it."""
+    from sqlalchemy import make_url
+
+    return Path(str(make_url(uri).database))
 
 
 def tidy_up(run: StepRun) -> None:

@@ -7,12 +7,21 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.utils.file_utils import path_to_local_sqlite_uri
 
 from pipeline import digests
 from pipeline.errors import RegistryError
 from pipeline.runs.orphans import process_tag
 from pipeline.runs.tags import COMPLETE, EDITED, KEY, PROCESS, STEP
-from pipeline.runs.tracking import fetch_files, fetch_folder, find_finished, find_newest, find_run, start_step
+from pipeline.runs.tracking import (
+    database_file,
+    fetch_files,
+    fetch_folder,
+    find_finished,
+    find_newest,
+    find_run,
+    start_step,
+)
 
 # --- runs ---------------------------------------------------------------------------------------------------------
 
@@ -210,6 +219,13 @@ class TestFolders:
 
 
 @pytest.mark.mlflow
+@pytest.mark.parametrize("folder", ["a b", "100% sure", "über", "a#b"])
+def test_the_lock_of_a_database_stands_beside_it(tmp_path, folder):
+    """MLflow's default URI is quoted: its text is not the file's name."""
+    file = tmp_path / folder / "mlflow.db"
+    assert database_file(path_to_local_sqlite_uri(str(file))) == file
+
+
 def test_files_keep_their_folders(tracking, tmp_path):
     with start_step("evaluate", print) as step:
         step.log_text("page", "card/card.html")

@@ -12,6 +12,7 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
+from mlflow.utils.file_utils import path_to_local_sqlite_uri
 
 from plugin.graphline_plugin import open_store
 from tests.conftest import ROOT
@@ -64,6 +65,16 @@ def test_a_database_in_memory_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert open_store("sqlite:///:memory:", None).search_experiments()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("folder", ["a b", "a#b", "100% sure", "über"])
+def test_a_quoted_name_is_one_file_for_mlflow_and_the_plugin(tmp_path, folder):
+    """So MLflow quotes its default, `mlflow.db` in the working folder."""
+    file = tmp_path / folder / "mlflow.db"
+    uri = path_to_local_sqlite_uri(str(file))
+    assert open_store(uri, None).search_experiments()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [folder]
+    assert sorted(path.name for path in file.parent.iterdir()) == ["mlflow.db", "mlflow.db.tables.lock"]
 
 
 VERIFY = [sys.executable, "-m", "steps.verify"]
