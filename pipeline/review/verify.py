@@ -173,6 +173,17 @@ def read_records(folder: Path) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     return log, json.loads(log[file["decided"] - 1][0])
 
 
+def tell_decision(decided: dict[str, Any]) -> list[str]:
+    """Who decided, how that was known, and why: from the record, not from the page for people."""
+    lines = [
+        f"{decided['model']} release {decided['release']}, bundle sha256 {decided['digest']}",
+        f"Decided by {decided['reviewer']} ({decided['identified']}) on {decided['time']}: {decided['reason']}",
+    ]
+    if decided["override"]:
+        lines.append(f"Released in spite of the verdict, because: {decided['override']}")
+    return lines
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", type=Path, metavar="BUNDLE")
@@ -185,7 +196,7 @@ def main() -> int:
         print(f"WRONG  {fault}")
     if not faults:
         log, decided = read_records(folder)
-        print(f"{decided['model']} release {decided['release']}, bundle sha256 {decided['digest']}")
+        print("\n".join(tell_decision(decided)))
         print(f"All is as it was decided. Log of {len(log)}, head {line_hash(log[-1][0])}")
     return 1 if faults else 0
 

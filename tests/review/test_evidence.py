@@ -41,6 +41,7 @@ def test_evidence_holds_all_and_verifies_itself(packed, log):
         0,
         [
             f"m release 2, bundle sha256 {log.records[1].digest}",
+            f"Decided by ada (tracking server login) on {log.records[1].time}: better on <the> new plates",
             f"All is as it was decided. Log of 4, head {log.head}",
         ],
     )

@@ -24,6 +24,7 @@ from pipeline.review.verify import (
     line_hash,
     read_records,
     signature_faults,
+    tell_decision,
 )
 from tests.support.records import BLANK
 
@@ -162,3 +163,8 @@ def test_it_needs_nothing_but_python(evidence: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stdout.startswith("WRONG  ")
+
+
+def test_an_override_is_told() -> None:
+    told = [tell_decision(json.loads(replace(BLANK, override=why).to_text())) for why in ("", "no other is left")]
+    assert told[1] == [*told[0], "Released in spite of the verdict, because: no other is left"]
