@@ -138,14 +138,15 @@ def test_a_head_that_was_kept_elsewhere_and_another_model_are_compared(evidence:
     assert "its digest is not" in check_evidence(evidence, model=other)[0]
 
 
-def test_links_count_as_files_and_what_python_writes_does_not(tmp_path: Path) -> None:
+def test_links_and_compiled_code_are_foreign(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__" / "a.pyc").touch()
     listed = {"a": hashlib.sha256(b"abc").hexdigest()}
-    assert folder_faults(tmp_path, listed, ("__pycache__",)) == []
+    compiled = f"{tmp_path / '__pycache__' / 'a.pyc'}: it is not listed"
+    assert folder_faults(tmp_path, listed, ("beside",)) == [compiled]
     (tmp_path / "b").symlink_to(tmp_path / "a")
-    assert folder_faults(tmp_path, listed, ("__pycache__",)) == [f"{tmp_path / 'b'}: it is not listed"]
+    assert folder_faults(tmp_path, listed, ("beside",)) == [compiled, f"{tmp_path / 'b'}: it is no plain file"]
 
 
 def test_a_model_with_what_mlflow_writes_beside_it_is_the_same(evidence: Path) -> None:
