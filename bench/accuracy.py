@@ -77,7 +77,7 @@ def compare(store: Store, arguments: argparse.Namespace, split_seed: int, folder
                 epochs = EPOCHS[arguments.data]
                 answers = train_peer(store, side, seed, epochs, arguments.peer.absolute(), folder / f"peer-{seed}")
             elif seed == arguments.seeds[0]:  # it has no seed worth varying
-                answers = fit_store_baselines(store, side)[0]["forest"][target]
+                answers = fit_store_baselines(store, [side])[0][side]["forest"][target]
             else:
                 continue
             rows.append(row(store, side, who, split_seed, seed, answers, time.monotonic() - started))

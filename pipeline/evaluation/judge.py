@@ -77,11 +77,11 @@ def judge_bundle(
         ExportError: if the bundle refuses a row of the store.
         BundleError, PipelineError: as `ask_bundle`.
     """
-    schema, test = store.schema, store.indices(TEST)
+    schema, test, known = store.schema, store.indices(TEST), store.arrays.y[store.indices(VALIDATION)]
     validation, tested = ask_bundle(store, folder)
     champion, theirs = ask_champion(champion, store) if champion else (None, None)
-    baselines, how = fit_store_baselines(store, TEST)
-    who = {MODEL: tested.values} | baselines
+    baselines, how = fit_store_baselines(store, (VALIDATION, TEST))
+    who = {MODEL: tested.values, **baselines[TEST]}
     if theirs:
         who[CHAMPION] = theirs.test.values
     table = build_table(schema, store.rows[test], store.ids(test) if share_rows else None, store.arrays.y[test], who)
@@ -93,6 +93,7 @@ def judge_bundle(
         costs.metrics(),
         champion,
         _thresholds(store, theirs.validation) if theirs else {},
+        {name: choose_thresholds(schema, known, answers) for name, answers in baselines[VALIDATION].items()},
     )
     metrics, pairs, verdict = judge_table(basis, table, gate)
     return Evaluation(
@@ -107,7 +108,7 @@ def judge_bundle(
 
 
 def _thresholds(store: Store, answers: SideAnswers) -> dict[str, float]:
-    """Chosen on validation, the same way for both models."""
+    """Chosen on validation, of both models in one way: rows that are refused do not count."""
     there = ~answers.refused
     values = {name: array[there] for name, array in answers.values.items()}
     return choose_thresholds(store.schema, store.arrays.y[store.indices(VALIDATION)][there], values)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 MODEL, CHAMPION = ANSWERERS[0], ANSWERERS[-1]
 
 Array = NDArray[np.float64]
+Answers = Mapping[str, Mapping[str, Array]]
+"""Who -> target -> its answers in original units."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class VerdictBasis:
     """What a verdict rests on beside the prediction table; kept as `evaluation.json`.
 
     Attributes:
-        thresholds: binary target -> probability from which the model calls it positive; `champion_thresholds` likewise.
+        thresholds: binary target -> probability from which the model calls it positive; `champion_thresholds` likewise,
+            `baseline_thresholds` by baseline. Evaluations of before have none of the baselines: they call from 0.5.
         resamples: of the bootstrap.
         costs: `cost/model/<cost>` and `cost/champion/<cost>`.
         champion: if there was one; its version and refusal are kept, under the name `rival`.
@@ -57,6 +60,7 @@ class VerdictBasis:
     costs: Mapping[str, float]
     champion: Champion | None = None
     champion_thresholds: Mapping[str, float] = field(default_factory=dict)
+    baseline_thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         champion = self.champion and {"version": self.champion.version, "refusal": self.champion.refusal}
@@ -134,14 +138,13 @@ def build_table(
     row: NDArray[np.integer],
     ids: Sequence[str] | None,
     y: NDArray[np.float32],
-    who: Mapping[str, Mapping[str, Array]],
+    who: Answers,
 ) -> pd.DataFrame:
     """Put labels and answers beside each other.
 
     Args:
         y: (n, T) labels on the trained scale.
-        who: answerer -> target -> its answers in original units, as `read_answers` returns them; a baseline may
-            leave targets out.
+        who: as `read_answers` returns the answers of one; a baseline may leave targets out.
     """
     columns: dict[str, Any] = {"row": row}
     if ids is not None:
@@ -178,11 +181,13 @@ def answerers(table: pd.DataFrame, target: Target) -> list[str]:
     return [who for who in ANSWERERS if who != CHAMPION and set(answer_columns(target, who)) <= set(table.columns)]
 
 
-def fit_store_baselines(store: Store, side: int) -> tuple[dict[str, dict[str, Array]], dict[str, Any]]:
-    """Fit the graph-blind baselines on the training side of a store and let them answer another side.
+def fit_store_baselines(
+    store: Store, sides: Sequence[int]
+) -> tuple[dict[int, dict[str, dict[str, Array]]], dict[str, Any]]:
+    """Fit the graph-blind baselines on the training side of a store and let them answer other sides.
 
     Returns:
-        Baseline -> target -> answers in original units, and how the baselines were made.
+        Side -> baseline -> target -> answers in original units, and how the baselines were made.
     """
     from pipeline.evaluation.baselines import Inputs, fit_baselines
 
@@ -193,11 +198,14 @@ def fit_store_baselines(store: Store, side: int) -> tuple[dict[str, dict[str, Ar
         y, u = store.arrays.y[chosen], store.arrays.u[chosen]
         return Inputs(y, u, lambda rows, pool: source.describe(store, chosen[rows], pool))
 
-    made = fit_baselines(store.schema, inputs(TRAIN), {SIDES[side]: inputs(side)})
+    made = fit_baselines(store.schema, inputs(TRAIN), {SIDES[side]: inputs(side) for side in sides})
     targets = {target.name: target for target in store.schema.targets}
     answers = {
-        kind: {name: from_trained_scale(targets[name], sides[SIDES[side]]) for name, sides in by_target.items()}
-        for kind, by_target in made.answers.items()
+        side: {
+            kind: {name: from_trained_scale(targets[name], found[SIDES[side]]) for name, found in by_target.items()}
+            for kind, by_target in made.answers.items()
+        }
+        for side in sides
     }
     return answers, made.report
 
@@ -207,19 +215,22 @@ def choose_thresholds(schema: Schema, y: NDArray[np.float32], answers: Mapping[s
 
     Args:
         y: (n, T) labels of validation graphs.
-        answers: what the bundle answers for them.
+        answers: target -> what one answerer says of them; a baseline may leave targets out.
     """
     return {
         target.name: choose_threshold(y[:, t], answers[target.name])
         for t, target in enumerate(schema.targets)
-        if target.task.has_threshold
+        if target.task.has_threshold and target.name in answers
     }
 
 
 def score_table(
-    schema: Schema, table: pd.DataFrame, thresholds: Mapping[str, float], *, resamples: int, seed: int = 0
+    schema: Schema, table: pd.DataFrame, thresholds: Mapping[str, Mapping[str, float]], *, resamples: int, seed: int = 0
 ) -> dict[str, float]:
     """Compute every metric of every answerer.
+
+    Args:
+        thresholds: answerer -> binary target -> probability from which it calls it positive; 0.5 where there is none.
 
     Returns:
         `test/<target>/<metric>` for the model and `baseline/<name>/<target>/<metric>` for the baselines, each with
@@ -234,7 +245,7 @@ def score_table(
                 target,
                 labels,
                 answers_of(table, target, who),
-                threshold=thresholds.get(target.name),
+                threshold=thresholds.get(who, {}).get(target.name),
                 resamples=resamples,
                 seed=seed,
             )
@@ -286,7 +297,8 @@ def judge_table(
         `_lo` and `_hi`, and `costs`; then what `compare_table` returns; then the verdict.
     """
     schema = basis.schema
-    metrics = score_table(schema, table, basis.thresholds, resamples=basis.resamples) | dict(basis.costs)
+    each = {MODEL: basis.thresholds, **basis.baseline_thresholds}
+    metrics = score_table(schema, table, each, resamples=basis.resamples) | dict(basis.costs)
     thresholds = basis.thresholds, basis.champion_thresholds
     pairs = compare_table(schema, table, thresholds, resamples=basis.resamples) if basis.champion else {}
     for target in schema.targets:

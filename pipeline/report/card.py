@@ -214,6 +214,7 @@ def _quality(card: CardInputs, ids: count[int]) -> list[Html]:
             caption += f"; on the trained scale ({'log10' if target.transform == 'log10' else '−log10 of mol/L'})"
         if target.name in card.thresholds:
             caption += f"; called positive from {card.thresholds[target.name]:.3g}, chosen on validation"
+            caption += ", as each baseline from a threshold of its own"
         kinds = _baseline_kinds(card, target)
         blocks.append(table(["Metric", "Model", *[f"Baseline: {kind}" for kind in kinds]], rows, caption))
         blocks += _figures(card, target.name, ids, calibration=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from mlflow import MlflowClient
 from pipeline.bundle.build import build_bundle
 from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.source import find_source
-from pipeline.dataset.split import TEST
+from pipeline.dataset.split import TEST, VALIDATION
 from pipeline.digests import verify, write_digests
 from pipeline.errors import BundleError, RegistryError
 from pipeline.evaluation import judge as judging
@@ -22,7 +23,13 @@ from pipeline.evaluation.champion import champion_key
 from pipeline.evaluation.gate import Gate
 from pipeline.evaluation.judge import judge_bundle
 from pipeline.evaluation.live import fetch_champion, find_champion
-from pipeline.evaluation.predictions import judge_logged, table_to_json
+from pipeline.evaluation.predictions import (
+    VerdictBasis,
+    fit_store_baselines,
+    judge_logged,
+    judge_table,
+    table_to_json,
+)
 from pipeline.report.card import build_card
 from pipeline.runs.registry import CHAMPION
 from pipeline.runs.tags import COMPLETE, DIGEST, EVALUATE_RUN, KEY, STEP
@@ -51,6 +58,18 @@ def store_in(folder: Path, *, seed: int = 0):
         noisy = [[one, f"{size + rng.normal(0, 0.3):.3f}", s] for one, size, s in rows]
         csv.writer(file).writerows([["smiles", "size", "split"], *noisy])
     config = PrepareConfig(data=str(folder / "atoms.csv"), target="size", split="given", processes=1)
+    return build_store(config, find_source(config, folder, folder), folder / "store", "d" * 64, lambda rows: None)
+
+
+def large_store_in(folder: Path):
+    """120 molecules of which a third is large."""
+    folder.mkdir(parents=True)
+    smiles = [f"{'C' * length}{end}" for length in range(1, 41) for end in ("O", "N", "C1CC1")]
+    sides = ("train", "train", "validation", "test")
+    rows = [[one, "yes" if k >= 84 else "no", sides[k % 4]] for k, one in enumerate(smiles)]
+    with open(folder / "large.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["smiles", "large", "split"], *rows])
+    config = PrepareConfig(data=str(folder / "large.csv"), target="large", split="given", processes=1)
     return build_store(config, find_source(config, folder, folder), folder / "store", "d" * 64, lambda rows: None)
 
 
@@ -97,9 +116,9 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def _one_forest(store):
     """The baselines of the one store are fitted once: they take most of the time."""
-    made = judging.fit_store_baselines(store, TEST)
+    made = judging.fit_store_baselines(store, (VALIDATION, TEST))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judging, "fit_store_baselines", lambda store, side: made)
+        patch.setattr(judging, "fit_store_baselines", lambda store, sides: made)
         yield
 
 
@@ -134,6 +153,29 @@ def test_the_first_model_has_nobody_beside_it(store, good, tmp_path):
     assert found.comparison.cost.model.ms_per_request > 0
     assert not [column for column in found.table if "champion" in column]
     assert any("no champion yet" in check.reason for check in found.verdict.checks)
+
+
+def test_baselines_are_called_at_thresholds_of_their_own(tmp_path, monkeypatch):
+    """Two models of another scale on the same rows: the majority is the majority, the forest the same forest."""
+    monkeypatch.setattr(judging, "fit_store_baselines", fit_store_baselines)
+    store = large_store_in(tmp_path / "data")
+    large = dataclasses.replace(ATOMS, targets=store.schema.targets)
+    bundle_in(tmp_path / "low", 0.001, large)
+    bundle_in(tmp_path / "high", 0.03, large)
+    first, second = (judged(store, tmp_path / name, "large", tmp_path) for name in ("low", "high"))
+    assert first.basis.thresholds["large"] < 0.1 < second.basis.thresholds["large"]
+    labels = first.table["large"]
+    assert first.metrics["baseline/majority/large/accuracy"] == pytest.approx((labels == "no").mean())
+    assert first.metrics["baseline/majority/large/mcc"] == 0
+    for name, value in first.metrics.items():
+        if name.startswith("baseline/"):
+            assert second.metrics[name] == value, name
+    # Told again from what is logged; an evaluation of before has no thresholds of baselines.
+    old = json.loads(first.basis.to_json())
+    del old["baseline_thresholds"]
+    for text in (first.basis.to_json(), json.dumps(old)):
+        metrics = judge_table(VerdictBasis.from_json(text), first.table, Gate.read(ROOT / "gate.yaml"))[0]
+        assert metrics["baseline/majority/large/accuracy"] == first.metrics["baseline/majority/large/accuracy"]
 
 
 def test_the_champion_itself_differs_in_nothing(store, good, tmp_path):
