@@ -127,15 +127,6 @@ def test_a_request_without_rows_has_no_pieces():
         )
 
 
-@given(st.lists(st.integers(0, 30), max_size=20), st.integers(1, 40))
-def test_long_requests_are_read_in_spans(sizes, budget):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(molecule, "MAX_CHARACTERS", budget)
-        spans = list(molecule._spans(sizes))
-    assert [row for start, stop in spans for row in range(start, stop)] == list(range(len(sizes)))
-    assert all(stop - start == 1 or sum(sizes[start:stop]) <= budget for start, stop in spans)
-
-
 def test_pieces_keep_the_order_of_rows(monkeypatch):
     monkeypatch.setattr(molecule, "MAX_CHARACTERS", 4)
     monkeypatch.setattr(graph, "MAX_NODES", 6)

@@ -59,3 +59,16 @@ def test_molecules_of_one_group_have_one_skeleton():
     assert not first[2]
     assert not second[2]
     np.testing.assert_array_equal(first[3], second[3])
+
+
+def test_units_of_a_chunk_are_joined_as_one():
+    wanted = parts.Wanted(Limits(), scaffolds=True)
+    one, two = (parts._featurize(rows, wanted=wanted) for rows in (["C", "C1CC", "CC"], ["", "O"]))
+    joined = parts._joined([one, two])
+    together = parts._featurize(["C", "C1CC", "CC", "", "O"], wanted=wanted)
+    np.testing.assert_array_equal(joined.good, [0, 2, 4])
+    assert {row: error.code for row, error in joined.errors.items()} == {1: "invalid_smiles", 3: "missing"}
+    for name in ("keys", "scaffold"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(together, name))
+    for mine, theirs in zip(joined.piece, together.piece, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
