@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import math
@@ -50,11 +51,19 @@ TASKS: dict[TargetKind, Task] = {
 
 
 def metric_key(name: str) -> str:
-    """A target's name in metric keys: MLflow takes letters, digits, `_`, `-`, `.`, space and `:`, but no name of dots.
+    """A name from the data in names of MLflow (metrics, tags, files): letters, digits, `_`, `-`, `.`, space and `:`.
 
-    MLflow reads `test/../rmse` as a path that leaves its folder.
+    Letters are those of all alphabets. A name of dots leaves none: MLflow reads `test/../rmse` as a path that leaves
+    its folder. A name beyond `_MAX_KEY_BYTES` is cut and gets a part of its sha256.
     """
-    return re.sub(r"[^\w\-. :]" if name.strip(".") else r"\.", "_", name, flags=re.ASCII)
+    key = re.sub(r"[^\w\-. :]" if name.strip(".") else r"\.", "_", name)
+    if len(key.encode()) <= _MAX_KEY_BYTES:
+        return key
+    start = key.encode()[: _MAX_KEY_BYTES - 13].decode(errors="ignore")
+    return f"{start}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+_MAX_KEY_BYTES = 150  # MLflow takes 250 characters for `baseline/majority/<key>/<metric>_lo`, a folder's name 255 bytes
 
 
 @dataclass(frozen=True)

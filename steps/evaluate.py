@@ -42,6 +42,7 @@ from pipeline.runs.tags import (
     VERDICT,
 )
 from pipeline.samples.kinds import kind_of
+from pipeline.schema import metric_key
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 from steps.train import open_prepared
@@ -132,7 +133,7 @@ def main(argv: Sequence[str]) -> None:
                 DATA_DIGEST: given.store.manifest["source"]["digest"],
                 COMMIT: card.environment["commit"],
             }
-            | {f"{THRESHOLD}{target}": threshold for target, threshold in found.basis.thresholds.items()}
+            | {f"{THRESHOLD}{metric_key(target)}": threshold for target, threshold in found.basis.thresholds.items()}
         )
         for line in (found.verdict.headline, *found.comparison.notes):
             say(f"  {line}")

@@ -6,7 +6,6 @@ A training that was broken off goes on at the last whole epoch and ends with the
 from __future__ import annotations
 
 import math
-import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -115,7 +114,7 @@ class GraphModule(L.LightningModule):  # type: ignore[misc]
             if not math.isnan(per_target[t]):
                 learning, std = LEARNING[target.kind], self.network.head.y_std[self.starts[t]].item()
                 value = learning.in_units(per_target[t], std)
-                self.log(metric_name("val", target.name, learning.metric), value, logger=False)
+                self.log(f"val/{target.key}/{learning.metric}", value, logger=False)
 
     def on_train_epoch_end(self) -> None:
         row = {"train/loss": self._means("train")[0], "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"]}
@@ -285,11 +284,6 @@ def load_networks(folder: str | Path, schema: Schema, statistics: Statistics) ->
             network.forest = Forest(read_forest(forest_path(folder, k)), schema)
         networks.append(network.eval())
     return networks
-
-
-def metric_name(*parts: str) -> str:
-    """Join with `/`; what MLflow takes in no metric name becomes `_`."""
-    return "/".join(re.sub(r"[^\w.\- ]", "_", part) for part in parts)
 
 
 def _build_module(store: Store, config: TrainConfig, member: int) -> GraphModule:

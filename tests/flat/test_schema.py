@@ -98,7 +98,15 @@ def test_scales_by_hand() -> None:
 @pytest.mark.parametrize(
     ("name", "key"),
     [
-        *(("logS", "logS"), ("IC50 (nM)", "IC50 _nM_"), ("größe", "gr__e"), ("a/b", "a_b"), ("a-b.c: d", "a-b.c: d")),
+        *(
+            ("logS", "logS"),
+            ("IC50 (nM)", "IC50 _nM_"),
+            ("größe", "größe"),
+            ("溶解度", "溶解度"),
+            ("Toxic?", "Toxic_"),
+            ("a/b", "a_b"),
+            ("a-b.c: d", "a-b.c: d"),
+        ),
         *((".", "_"), ("..", "__"), (".a", ".a"), ("a.", "a.")),
     ],
 )
@@ -109,11 +117,29 @@ def test_metric_keys_hold_what_mlflow_takes(name: str, key: str) -> None:
     _validate_metric_name(f"test/{key}/rmse")
 
 
-@given(st.text(min_size=1, max_size=20))
-def test_every_name_becomes_a_key_that_mlflow_takes(name: str) -> None:
-    from mlflow.utils.validation import _validate_metric_name
+HOSTILE = st.one_of(
+    st.text(min_size=1, max_size=20),
+    st.text(min_size=1, max_size=1000),
+    st.text(alphabet=st.sampled_from("./%?()'\"\\\0\n:*<>|&\u202e溶ü "), min_size=1, max_size=8),
+)
 
-    _validate_metric_name(f"test/{metric_key(name)}/rmse")
+
+@given(HOSTILE)
+def test_every_name_becomes_a_key_that_mlflow_takes(name: str) -> None:
+    """As metric, tag, and folder of a figure."""
+    from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH, _validate_metric_name, _validate_tag_name
+
+    longest = f"baseline/majority/{metric_key(name)}/balanced_accuracy_hi"
+    _validate_metric_name(longest)
+    _validate_tag_name(f"graphline.threshold.{metric_key(name)}")
+    assert len(longest) <= MAX_ENTITY_KEY_LENGTH
+    assert len(metric_key(name).encode()) < 255
+    assert "/" not in metric_key(name)
+
+
+@given(st.lists(st.text(st.characters(categories=["Lu", "Ll", "Lo", "Nd"]), min_size=1, max_size=400), unique=True))
+def test_names_of_letters_stay_apart(names: list[str]) -> None:
+    assert len({metric_key(name) for name in names}) == len(names)
 
 
 @pytest.mark.parametrize(
