@@ -126,7 +126,7 @@ def main(argv: Sequence[str]) -> None:
         step.set_tags(
             {
                 DIGEST: made.digest,
-                VERDICT: "passed" if found.verdict.passed else "failed",
+                VERDICT: found.verdict.words,
                 HEADLINE: found.verdict.headline,
                 CARD: page,
                 EXAMPLE: request_text(made.example, given.folder),

@@ -126,6 +126,20 @@ def best_baseline(values: Mapping[str, float], target: str, metric: Metric) -> t
     return min(found, key=lambda one: metric.sign * one[1], default=None)
 
 
+def leading_baseline(values: Mapping[str, float], target: str, kind: str) -> tuple[Metric, str] | None:
+    """Metric and name of a baseline that is better than the model: the best one by the metric that leads; or None.
+
+    Args:
+        values: by metric key, `test/<target>/<metric>` and those of `baselines_of`.
+        target: as it stands in metric keys.
+    """
+    for metric in leading_metrics(kind):
+        value, best = values.get(f"test/{target}/{metric.name}", math.nan), best_baseline(values, target, metric)
+        if math.isfinite(value) and best:
+            return (metric, best[0]) if metric.sign * best[1] < metric.sign * value else None
+    return None
+
+
 def tell_apart(difference: Sequence[float], *, lower_is_better: bool) -> Standing:
     """Which of two models is better: clear only where the interval of their difference leaves out zero.
 

@@ -26,7 +26,14 @@ from pipeline.dataset.split import SIDES, TRAIN
 from pipeline.errors import ExportError, PipelineError, RegistryError
 from pipeline.evaluation.champion import Champion
 from pipeline.evaluation.gate import Gate
-from pipeline.evaluation.metrics import Interval, Pair, choose_threshold, compare_target, score_target
+from pipeline.evaluation.metrics import (
+    Interval,
+    Pair,
+    choose_threshold,
+    compare_target,
+    leading_baseline,
+    score_target,
+)
 from pipeline.evaluation.verdict import Verdict, judge_metrics
 from pipeline.samples.kinds import kind_of
 from pipeline.scale import from_trained_scale, to_trained_scale
@@ -294,7 +301,9 @@ def judge_table(
 
     Returns:
         The metrics of `score_table`, with `champion/<target>/<metric>` and `difference/<target>/<metric>`, each with
-        `_lo` and `_hi`, and `costs`; then what `compare_table` returns; then the verdict.
+        `_lo` and `_hi`, and `costs`; where a baseline is better by the metric that leads, also
+        `baseline_difference/<name>/<target>/<metric>`, model − baseline. Then what `compare_table` returns, and the
+        verdict.
     """
     schema = basis.schema
     each = {MODEL: basis.thresholds, **basis.baseline_thresholds}
@@ -305,8 +314,21 @@ def judge_table(
         for who in ("champion", "difference"):
             scores = {name: getattr(pair, who) for name, pair in pairs.get(target.name, {}).items()}
             metrics |= _flat(f"{who}/{target.key}", scores)
+    metrics |= _behind(basis, table, metrics)
     kinds = {target.key: target.kind for target in schema.targets}
     return metrics, pairs, judge_metrics(metrics, gate, kinds, basis.champion)
+
+
+def _behind(basis: VerdictBasis, table: pd.DataFrame, metrics: Mapping[str, float]) -> dict[str, float]:
+    """How far the model is behind a baseline that is better, on the same resamples: is it more than chance?"""
+    found: dict[str, float] = {}
+    for target in basis.schema.targets:
+        if ahead := leading_baseline(metrics, target.key, target.kind):
+            metric, who = ahead
+            mine, theirs = (answers_of(table, target, one) for one in (MODEL, who))
+            pairs = compare_target(target, labels_of(table, target), mine, theirs, resamples=basis.resamples)
+            found |= _flat(f"baseline_difference/{who}/{target.key}", {metric.name: pairs[metric.name].difference})
+    return found
 
 
 def worst_rows(schema: Schema, table: pd.DataFrame, target: Target, count: int = 8) -> pd.DataFrame:

@@ -7,10 +7,21 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
+from typing import Literal
 
 from pipeline.evaluation.champion import Champion
 from pipeline.evaluation.gate import COSTS, Gate, Rule
-from pipeline.evaluation.metrics import METRICS, Metric, best_baseline, leading_metrics
+from pipeline.evaluation.metrics import (
+    METRICS,
+    Metric,
+    best_baseline,
+    leading_baseline,
+    leading_metrics,
+    tell_apart,
+)
+
+Status = Literal["passed", "behind", "failed"]
+BEHIND = "passed, but a baseline is better"
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,16 @@ class Verdict:
     baseline_wins: tuple[str, ...] = ()
 
     @property
+    def status(self) -> Status:
+        """What pages colour by: `behind` has passed, but a baseline is better."""
+        return "failed" if not self.passed else "behind" if self.baseline_wins else "passed"
+
+    @property
+    def words(self) -> str:
+        """The status for people, as lists and tags have it."""
+        return BEHIND if self.status == "behind" else self.status
+
+    @property
     def reasons(self) -> tuple[str, ...]:
         """Why it failed."""
         return tuple(check.reason for check in self.checks if not check.passed)
@@ -70,7 +91,8 @@ def judge_metrics(
 
     Args:
         metrics: `test/<target>/<metric>`, `baseline/<kind>/<target>/<metric>`, and their `_lo` and `_hi`; against a
-            champion also `champion/…` and `difference/<target>/<metric>`; `cost/model/<cost>`, `cost/champion/<cost>`.
+            champion also `champion/…` and `difference/<target>/<metric>`; where a baseline is better,
+            `baseline_difference/<kind>/<target>/<metric>`; `cost/model/<cost>`, `cost/champion/<cost>`.
         kinds: target, as in the metrics' names, -> `regression`, `binary` or `multiclass`. A target without any metric
             then fails instead of being overlooked; None reads targets and kinds off the metrics.
 
@@ -111,7 +133,8 @@ def _headline(
     if failed:
         outcome = f"Failed {len(failed)} of {len(checks)} checks: {failed[0]}" + ("; …" if failed[1:] else ".")
     else:
-        outcome = f"Passed all {len(checks)} checks." if wins else f"Passed: {_summary(metrics, kinds, champion)}"
+        behind = f"Passed, but behind a baseline: {len(checks)} of {len(checks)} checks hold."
+        outcome = behind if wins else f"Passed: {_summary(metrics, kinds, champion)}"
     if len(wins) > 1:
         return f"Baselines are better than the network on {len(wins)} of {len(kinds)} targets. {wins[0]} {outcome}"
     return " ".join([*wins, outcome])
@@ -163,10 +186,11 @@ def _check_champion(
         yield Check(name, None, None, True, f"{title}: there is no champion yet to be held against")
     if champion is None or champion.refusal:
         return
-    value, lo, hi = (_number(metrics, name + end) for end in ("", "_lo", "_hi"))
-    if value is None or lo is None or hi is None:
+    difference = _difference(metrics, name)
+    if difference is None:
         yield Check(name, None, None, False, f"{title} has no value of {champion} to be held against")
         return
+    value, lo, hi = difference
     if allowed == "interval":
         quantile = NormalDist().inv_cdf
         margin = (hi - lo) / 2 * quantile(1 - 0.025 / asked) / quantile(0.975)
@@ -207,17 +231,17 @@ def _compare(name: str, title: str, value: float, threshold: float, *, lower: bo
 
 def _baseline_win(metrics: Mapping[str, float], target: str, kind: str) -> str | None:
     """A sentence if some baseline is better than the network; the best of them."""
-    for metric in leading_metrics(kind):
-        value = _number(metrics, f"test/{target}/{metric.name}")
-        best = best_baseline(metrics, target, metric)
-        if value is None or best is None:
-            continue
-        name, other = best
-        if metric.sign * other >= metric.sign * value:
-            return None
-        mine, theirs = _apart(value, other)
-        return f"The {name} baseline is better than the network on {target}: {metric.title} {theirs} against {mine}."
-    return None
+    ahead = leading_baseline(metrics, target, kind)
+    if ahead is None:
+        return None
+    metric, name = ahead
+    mine, theirs = _apart(metrics[f"test/{target}/{metric.name}"], metrics[f"baseline/{name}/{target}/{metric.name}"])
+    how, end = "better", ""
+    difference = _difference(metrics, f"baseline_difference/{name}/{target}/{metric.name}")
+    if difference:
+        clear = tell_apart(difference, lower_is_better=metric.lower_is_better) == "worse"
+        how, end = ("clearly better", "") if clear else ("better", ", which may be chance")
+    return f"The {name} baseline is {how} than the network on {target}: {metric.title} {theirs} against {mine}{end}."
 
 
 def _summary(metrics: Mapping[str, float], kinds: Mapping[str, str], champion: Champion | None) -> str:
@@ -251,6 +275,12 @@ def _apart(value: float, other: float) -> tuple[str, str]:
 def _number(metrics: Mapping[str, float], name: str) -> float | None:
     value = metrics.get(name)
     return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _difference(metrics: Mapping[str, float], name: str) -> tuple[float, float, float] | None:
+    """Value and both ends of a paired difference, where all are numbers."""
+    value, lo, hi = (_number(metrics, name + end) for end in ("", "_lo", "_hi"))
+    return None if value is None or lo is None or hi is None else (value, lo, hi)
 
 
 def _beside(metric: str, difference: float, champion: Champion | None) -> str:

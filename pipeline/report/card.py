@@ -102,10 +102,9 @@ class CardInputs:
 def build_card(card: CardInputs) -> str:
     """Build the card as one HTML page without script or outside address; the verdict is its first line."""
     ids = count(1)
-    kind = ("behind" if card.verdict.baseline_wins else "passed") if card.verdict.passed else "failed"
     top = [
         Html('<a class="skip" href="#content">Skip to the content</a>'),
-        Html(f'<p class="verdict {kind}" role="status">{html(card.verdict.headline)}</p>'),
+        Html(f'<p class="verdict {card.verdict.status}" role="status">{html(card.verdict.headline)}</p>'),
         Html(f"<h1>Model card: {html(card.name)}</h1>"),
         paragraph(f"Made {card.created}.", "soft"),
     ]

@@ -25,9 +25,9 @@ def build_index(history: History, record: Record, folder: Path) -> str:
     origin = _read(folder / "evidence" / "provenance.json")
     title = f"{history.name} release {record.release}"
     outcome, _, headline = record.verdict.partition(": ")
-    good = outcome == "passed"
+    passed = "behind" if verdict.get("baseline_wins") else "passed"
     top = [
-        Html(f'<p class="verdict {"passed" if good else "failed"}" role="status">{html(headline)}</p>'),
+        Html(f'<p class="verdict {passed if outcome == "passed" else "failed"}" role="status">{html(headline)}</p>'),
         Html(f"<h1>Evidence: {html(title)}</h1>"),
         paragraph(f"{str(record)[0].upper()}{str(record)[1:]}. Reason: {record.reason}"),
     ]

@@ -61,7 +61,7 @@ NOTHING = "none"
 """What the two say where nothing was live."""
 
 VERDICT = "graphline.verdict"
-"""evaluate, main: `passed` or `failed`."""
+"""evaluate, main: `passed`, `passed, but …` where a baseline is better, or `failed`."""
 
 HEADLINE = "graphline.headline"
 """evaluate: first sentence of the verdict."""
@@ -99,7 +99,7 @@ EVALUATE_RUN = "graphline.evaluate_run"
 """Candidates, releases: id of the run whose bundle it is."""
 
 CANDIDATE_VERDICT = "verdict"
-"""Candidates: `passed` or `failed`, as `VERDICT` of their run."""
+"""Candidates: `VERDICT` of their run."""
 
 AUTHOR = "graphline.author"
 """Candidates: who registered it."""

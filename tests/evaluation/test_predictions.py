@@ -18,6 +18,7 @@ from pipeline.evaluation.predictions import (
     build_table,
     choose_thresholds,
     judge_logged,
+    judge_table,
     labels_of,
     read_answers,
     read_table,
@@ -286,6 +287,27 @@ def test_logged_predictions_are_judged_by_the_present_gate(logged, gate, passed)
     verdict = judge_logged(logged, Gate(gate))
     assert verdict.passed is passed
     assert {check.name.split("/")[1] for check in verdict.checks} == {"log S__", "colour"}
+
+
+def test_a_better_baseline_is_held_against_the_model_on_the_same_rows():
+    """A little better on each of 200 rows: the intervals of both overlap, that of the difference is clear."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(200, 1)).astype(np.float32)
+    error = rng.normal(0, 1, 200)
+    schema, gate = toy_schema(PLAIN), Gate({"regression": {"rmse": {"max": 9}}})
+    answered = {"model": {"logS": y[:, 0] + error}, "forest": {"logS": y[:, 0] + 0.95 * error}}
+    table = build_table(schema, np.arange(200), None, y, answered)
+    metrics, _, verdict = judge_table(VerdictBasis(schema, {}, 200, {}), table, gate)
+    assert metrics["baseline/forest/logS/rmse_hi"] > metrics["test/logS/rmse_lo"]
+    assert metrics["baseline_difference/forest/logS/rmse_lo"] > 0
+    assert verdict.headline.startswith("The forest baseline is clearly better than the network on logS")
+    assert verdict.status == "behind"
+    swapped = {"model": answered["forest"], "forest": answered["model"]}
+    metrics, _, verdict = judge_table(
+        VerdictBasis(schema, {}, 200, {}), build_table(schema, np.arange(200), None, y, swapped), gate
+    )
+    assert verdict.status == "passed"
+    assert not [name for name in metrics if name.startswith("baseline_difference")]
 
 
 @pytest.mark.parametrize("name", ["predictions.json", "evaluation.json"])

@@ -118,6 +118,26 @@ def test_baseline_that_wins_comes_first():
     assert "Failed 1 of 1 checks: RMSE on logS is 0.58, above 0.1" in failed
 
 
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ((0.01, 0.09), "is clearly better than the network on logS: RMSE 0.52 against 0.58."),
+        ((-0.01, 0.13), "is better than the network on logS: RMSE 0.52 against 0.58, which may be chance."),
+    ],
+)
+def test_a_baseline_that_wins_is_never_passed_in_green(ends, words):
+    """The interval of the paired difference says whether it is clear; the status is decided here, for every page."""
+    metrics = METRICS | {"baseline/forest/logS/rmse": 0.52}
+    name = "baseline_difference/forest/logS/rmse"
+    metrics |= {name: 0.06, f"{name}_lo": ends[0], f"{name}_hi": ends[1]}
+    verdict = judge(metrics, regression(rmse={"baseline": "mean"}), KINDS)
+    assert verdict.passed
+    assert verdict.headline == (f"The forest baseline {words} Passed, but behind a baseline: 1 of 1 checks hold.")
+    assert (verdict.status, verdict.words) == ("behind", "passed, but a baseline is better")
+    assert judge(metrics, regression(rmse={"max": 0.1}), KINDS).status == "failed"
+    assert judge(METRICS, regression(rmse={"max": 1}), KINDS).status == "passed"
+
+
 def test_close_values_are_told_apart():
     metrics = METRICS | {"baseline/forest/logS/rmse": 0.5799}
     assert "RMSE 0.5799 against 0.5800" in judge(metrics, regression(rmse={"max": 1}), KINDS).headline

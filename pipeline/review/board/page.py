@@ -44,7 +44,7 @@ class Line:
     """A candidate in the list.
 
     Attributes:
-        verdict: passed, failed, or missing.
+        verdict: the words of `Verdict`, or missing.
         score: the metric that counts most, with its interval, for people.
         state: waiting, live, released before, rejected.
     """

@@ -16,7 +16,6 @@ from mlflow.entities.model_registry import ModelVersion
 from pipeline.errors import RegistryError
 from pipeline.evaluation.metrics import METRICS, Metric, best_baseline, leading_metrics, metrics_of, tell_apart
 from pipeline.evaluation.predictions import answer_columns, answerers, answers_of, labels_of, read_table
-from pipeline.evaluation.verdict import Verdict
 from pipeline.report.figures import draw_sample, learning_curve, parity_plot, target_figures
 from pipeline.report.fill import worst_cases
 from pipeline.review.board.page import Molecule, Score, Sheet, SliceLine, Standing, minus, with_interval
@@ -53,7 +52,7 @@ def fill_sheet(candidate: ModelVersion, champion: int, champion_run: Run | None,
     shown = schema.targets[:MAX_TARGETS]
     return Sheet(
         title,
-        _kind(verdict),
+        verdict.status if verdict else "missing",
         headline if verdict else f"No verdict: {headline}",
         standing,
         summary,
@@ -214,12 +213,6 @@ class Beside:
             self.standing(target, metric),
             f"{with_interval(best[1])} ({best[0]})" if best else "–",
         )
-
-
-def _kind(verdict: Verdict | None) -> str:
-    if verdict is None:
-        return "missing"
-    return "failed" if not verdict.passed else "behind" if verdict.baseline_wins else "passed"
 
 
 def _text(metrics: Metrics, name: str) -> str:

@@ -98,6 +98,13 @@ def test_what_is_worse_is_said_before_the_numbers():
     assert 'class="verdict slim failed">Worse' in text
 
 
+def test_the_list_colours_a_verdict_as_the_page_does():
+    """Behind a baseline is amber on both, not green in the list."""
+    line = Line(3, "2026-11-01 12:00", "eve", "passed, but a baseline is better", "RMSE 0.5", "waiting")
+    text = page.build_listing(Listing("toy", ["toy"], "Nothing is live.", [line]), "ada", 3)
+    assert '<td class="unsure">passed, but a baseline is better</td>' in text
+
+
 def test_the_chosen_candidate_is_marked_and_its_link_names_it():
     lines = [Line(k, "2026-11-01 12:00", "eve", "passed", "RMSE 0.5", "waiting") for k in (3, 2)]
     text = page.build_listing(Listing("a b&c", ("a b&c",), "Nothing is live.", lines), "ada", 2)
