@@ -28,7 +28,8 @@ from bench.sides import DMPNN, GINE, PygNetwork, build_ours, pyg_loader, train_l
 from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.source import find_source
 from pipeline.network import layers as layers_of
-from pipeline.network.equal_rows import group_rows, to_tensors
+from pipeline.network.forms.equal_rows import Rows, group_rows, to_tensors
+from pipeline.network.forms.table import compute
 from pipeline.store.build import build_store
 from pipeline.store.store import Store
 from pipeline.training.config import TrainConfig
@@ -136,7 +137,7 @@ def check_chemprop(path: Path) -> str:
         x = torch.nn.functional.pad(given["x"], (0, width - atoms))[first[0]]
         e = given["e"][first[1]] @ given["w_i"][:, atoms:].T
         of = to_tensors(rows[0].of, rows[1].of)
-        found = layers(x, given["edge_index"], e, given["reverse"], *of)
+        found = compute(layers, Rows(x, of[0]), given["edge_index"], Rows(e, of[1]), given["reverse"])
     torch.testing.assert_close(found, given["h"], rtol=1e-4, atol=1e-5)
     return "With chemprop's weights and features our messages equal chemprop's on a batch (1e-4)."
 

@@ -20,8 +20,8 @@ from pipeline.errors import ExportError
 from pipeline.graph import Graph, GraphBatch, collate
 from pipeline.machine import graphline_version
 from pipeline.network.ensemble import Ensemble
+from pipeline.network.forms.form import SMALL_EDGES, Form, in_form
 from pipeline.network.network import GraphNetwork
-from pipeline.network.onnx_forms import SMALL_EDGES, Form, exported_form
 from pipeline.samples.kinds import kind_of
 from pipeline.schema import Column, Schema
 
@@ -44,7 +44,7 @@ def export_onnx(networks: Sequence[GraphNetwork], schema: Schema, path: str | Pa
 
     The inputs are those fields of a `GraphBatch` that the network reads; the outputs are `prediction` (G, O) in
     original units, and `std` (G, O) when there are several networks. Of molecules it holds the networks in two forms
-    (`pipeline.network.onnx_forms`), and answers one small molecule in the small one. The file's metadata holds the
+    (`pipeline.network.forms`), and answers one small molecule in the small one. The file's metadata holds the
     schema, the featurizer version, names and units of the targets, and the version of graphline.
 
     Args:
@@ -96,7 +96,7 @@ def build_program(ensemble: Ensemble, schema: Schema, form: Form = "only") -> to
     if form == "small":
         shapes["u"] = {}
     ensemble = ensemble.eval()
-    with torch.no_grad(), _quiet(), exported_form(form):
+    with torch.no_grad(), _quiet(), in_form(form):
         try:
             program = torch.onnx.export(
                 ensemble,
@@ -120,7 +120,7 @@ def build_program(ensemble: Ensemble, schema: Schema, form: Form = "only") -> to
 
 
 def _choose(small: onnx.ModelProto, large: onnx.ModelProto) -> onnx.ModelProto:
-    """A model of both forms, which answers as `pipeline.network.onnx_forms.form_for` says.
+    """A model of both forms, which answers as `form_for` says.
 
     Each has weights of its own, since ONNX Runtime prepares for its products only those that lie beside them: shared,
     one molecule took 12 % longer. Trees, megabytes that nothing multiplies, are there once.
@@ -171,7 +171,7 @@ def _with_graph(
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """How the exporter writes operations for which it has several ONNX operators, or none (`onnx_forms`)."""
+    """How the exporter writes operations for which it has several ONNX operators, or none (`forms.operators`)."""
     from onnxscript import opset20 as op
 
     return {

@@ -25,8 +25,8 @@ from pipeline.bundle.export import build_program, form_of, has_two_forms, random
 from pipeline.errors import ExportError
 from pipeline.graph import Graph, GraphBatch, collate
 from pipeline.network.ensemble import Ensemble
+from pipeline.network.forms.form import form_for
 from pipeline.network.network import GraphNetwork
-from pipeline.network.onnx_forms import form_for
 from pipeline.scale import to_trained_scale
 from pipeline.schema import Schema
 

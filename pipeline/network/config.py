@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pipeline.errors import ConfigError
 
-NETWORKS = ("dmpnn", "gine", "gin", "gcn", "sage", "gatv2")
-READOUTS = ("mean", "sum", "max", "attention")
+NetworkName = Literal["dmpnn", "gine", "gin", "gcn", "sage", "gatv2"]  # those of `registry.NETWORKS`
+ReadoutName = Literal["mean", "sum", "max", "attention"]  # those of `readouts.READOUTS`
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class NetworkConfig:
     """What network is built.
 
     Attributes:
-        network: `dmpnn` (undirected graphs only), `gine`, `gin`, `gcn`, `sage` or `gatv2`; `gin`, `gcn` and `sage`
-            do not read edge features.
+        network: message passing; `dmpnn` is for undirected graphs only, `gin`, `gcn` and `sage` do not read edge
+            features.
         hidden_dim: width H of node, edge and graph vectors.
         num_layers: steps of message passing.
         readout: node vectors to graph vector: `mean`, `sum`, `max` or `attention`.
@@ -30,17 +30,17 @@ class NetworkConfig:
         init_args: arguments of that class, besides `hidden_dim`.
     """
 
-    network: Literal["dmpnn", "gine", "gin", "gcn", "sage", "gatv2"] = "dmpnn"
+    network: NetworkName = "dmpnn"
     hidden_dim: int = 128
     num_layers: int = 4
-    readout: Literal["mean", "sum", "max", "attention"] = "sum"
+    readout: ReadoutName = "sum"
     dropout: float = 0.0
     class_path: str | None = field(default=None, metadata={"dotted": "model"})
     init_args: Mapping[str, Any] = field(default_factory=dict, metadata={"dotted": "model"})
 
     def __post_init__(self) -> None:
-        one_of("network", self.network, NETWORKS)
-        one_of("readout", self.readout, READOUTS)
+        one_of("network", self.network, get_args(NetworkName))
+        one_of("readout", self.readout, get_args(ReadoutName))
         at_least("hidden_dim", self.hidden_dim, 1)
         at_least("num_layers", self.num_layers, 1)
         if not 0 <= self.dropout < 1:

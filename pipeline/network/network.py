@@ -11,8 +11,6 @@ so that the ONNX file takes raw codes and numbers and answers in original units.
 from __future__ import annotations
 
 import importlib
-import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,12 +22,12 @@ from torch.nn import functional as F
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.graph import GraphBatch
 from pipeline.network.config import NetworkConfig
-from pipeline.network.equal_rows import group_rows, to_tensors
+from pipeline.network.encoder import Encoder, Standardize
 from pipeline.network.forest import Forest
-from pipeline.network.layers import DMPNN, EDGE_BLIND, Stack, take_rows
-from pipeline.network.onnx_forms import can_key, embed, embed_distinct, exports, few_kinds
+from pipeline.network.forms.table import compute
 from pipeline.network.readouts import READOUTS
-from pipeline.schema import Column, Schema
+from pipeline.network.registry import NETWORKS
+from pipeline.schema import Schema
 
 INPUTS: tuple[str, ...] = GraphBatch._fields
 """Names of the network's inputs, in order."""
@@ -38,99 +36,6 @@ Statistics = Mapping[str, Mapping[str, Sequence[float]]]
 """Mean and standard deviation of `x_float`, `edge_float`, `u` and `y` over the training split."""
 
 _FARTHEST = 4.0  # standard deviations; descriptors have long tails, and an odd molecule must not rule the answer
-_MULTI_HOT_CODES = 512  # up to here a multi-hot matmul is quicker than embedding_bag and its gradient (0.8 : 1.3 ms)
-
-
-class Encoder(nn.Module):
-    """Categories and numbers of nodes or edges to vectors: a table per category column, a linear map of the numbers.
-
-    Codes outside a column, and categories that training hardly saw (`Column.known`), are read as code 0.
-    """
-
-    offsets: Tensor
-    sizes: Tensor
-    row_of_code: Tensor
-
-    def __init__(self, columns: Sequence[Column], statistics: Mapping[str, Sequence[float]], hidden_dim: int) -> None:
-        super().__init__()
-        categorical = [column for column in columns if column.kind == "categorical"]
-        # Only categories that are told apart have a row of their own, after the column's row for "unknown".
-        rows: list[int] = []
-        for column in categorical:
-            unknown = max(rows, default=-1) + 1
-            own = itertools.count(unknown + 1)
-            rows += [next(own) if known else unknown for known in column.known]
-        sizes = [column.num_codes for column in categorical]
-        offsets = [sum(sizes[:k]) for k in range(len(sizes))]
-        self.rows = [rows[start : start + size] for start, size in zip(offsets, sizes, strict=True)]
-        self.register_buffer("sizes", torch.tensor(sizes, dtype=torch.int64))
-        self.register_buffer("offsets", torch.tensor(offsets, dtype=torch.int64))
-        self.register_buffer("row_of_code", torch.tensor(rows, dtype=torch.int64))
-        # The columns are summed: scaled down so that the sum starts with the variance of one.
-        scale = 1 / math.sqrt(max(len(columns), 1))
-        self.table = nn.Parameter(torch.randn(max(rows) + 1, hidden_dim) * scale) if rows else None
-        self.numbers = Standardize(statistics)
-        width = len(columns) - len(categorical)
-        self.linear = nn.Linear(width, hidden_dim, bias=False) if width else None
-        self.bias = nn.Parameter(torch.zeros(hidden_dim))
-
-    def forward(self, codes: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Encode each distinct row once.
-
-        Args:
-            codes: (N, F) int64, any value.
-            numbers: (N, R), raw, NaN is missing.
-
-        Returns:
-            (C, H) vectors of the distinct rows, and (N,) the one of each row. On a GPU, which multiplies faster than
-            it sorts, all N vectors in order; in an export also where there are numbers. In the small form None
-            stands for that order.
-        """
-        is_worth = few_kinds if exports("small") else can_key
-        if torch.compiler.is_exporting() and self.table is not None and self.linear is None and is_worth(self.rows):
-            return embed_distinct(codes, self.table, self.bias, self.rows)
-        if exports("small"):
-            return self._encode(codes, numbers), None
-        if torch.compiler.is_exporting() or codes.device.type != "cpu":
-            return self._encode(codes, numbers), torch.arange(codes.shape[0], device=codes.device)
-        rows = group_rows(codes, numbers)
-        first, of = to_tensors(rows.first, rows.of)
-        return self._encode(codes.index_select(0, first), numbers.index_select(0, first)), of
-
-    def _encode(self, codes: Tensor, numbers: Tensor) -> Tensor:
-        if self.table is None:
-            h = self.bias.expand(codes.shape[0], -1)
-        elif torch.compiler.is_exporting():
-            h = embed(codes, self.table, self.bias, self.rows)
-        elif len(self.table) > _MULTI_HOT_CODES:
-            h = self.bias + F.embedding_bag(self._rows(codes), self.table, mode="sum")
-        else:
-            rows = self._rows(codes)
-            multi_hot = self.table.new_zeros(len(rows), len(self.table)).scatter_(1, rows, 1.0)
-            h = torch.addmm(self.bias, multi_hot, self.table)
-        if self.linear is not None:
-            h = h + self.linear(self.numbers(numbers))
-        return h
-
-    def _rows(self, codes: Tensor) -> Tensor:
-        """The row of the table of each code.  # (N, F)"""
-        inside = (codes >= 0) & (codes < self.sizes)
-        return self.row_of_code[torch.where(inside, codes, 0) + self.offsets]
-
-
-class Standardize(nn.Module):
-    """Numbers to mean 0 and standard deviation 1 of the training split; a missing one is the mean."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, statistics: Mapping[str, Sequence[float]]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(list(statistics["mean"]), dtype=torch.float32))
-        self.register_buffer("std", torch.tensor(list(statistics["std"]), dtype=torch.float32))
-
-    def forward(self, values: Tensor) -> Tensor:
-        return torch.where(torch.isnan(values), 0.0, (values - self.mean) / self.std)
 
 
 class Readout(nn.Module):
@@ -157,17 +62,7 @@ class OwnNetwork(nn.Module):
         self.own = own
         self.class_path = class_path
 
-    def forward(
-        self,
-        x: Tensor,
-        x_row: Tensor | None,
-        edge_index: Tensor,
-        e: Tensor,
-        e_row: Tensor | None,
-        batch: Tensor,
-        u: Tensor,
-    ) -> Tensor:
-        x, e = take_rows(x, x_row), take_rows(e, e_row)
+    def forward(self, x: Tensor, edge_index: Tensor, e: Tensor, batch: Tensor, u: Tensor) -> Tensor:
         graph = self.own(x, edge_index, e, batch, u.shape[0])
         if not torch.compiler.is_exporting():
             shape = tuple(graph.shape) if isinstance(graph, Tensor) else type(graph).__name__
@@ -251,6 +146,7 @@ class GraphNetwork(nn.Module):
     """A batch of graphs to predictions on the trained scale (class targets: logits).
 
     Attributes:
+        sequence: the parts in order; called with a TensorDict, all that they compute, in the plain form.
         forest: trees whose answers an `Ensemble` mixes into those of this network, which is trained without them.
     """
 
@@ -270,11 +166,10 @@ class GraphNetwork(nn.Module):
 
     def _graph_vectors(self, batch: Mapping[str, Tensor]) -> Tensor:
         # As TensorDictSequential does it, with a plain dictionary: a TensorDict takes 0.2 ms, 2 % of a small step.
-        values = {name: batch[name] for name in INPUTS}
+        values: dict[str, Any] = {name: batch[name] for name in INPUTS}
         for part in list(self.sequence.module)[:-1]:
-            found = part.module(*(values[name] for name in part.in_keys))
-            values.update(zip(part.out_keys, found if isinstance(found, tuple) else (found,), strict=True))
-        return values["graph"]
+            values[part.out_keys[0]] = compute(part.module, *(values[name] for name in part.in_keys))
+        return values["graph"]  # type: ignore[no-any-return]
 
 
 def build_network(config: NetworkConfig, schema: Schema, statistics: Statistics) -> GraphNetwork:
@@ -283,31 +178,27 @@ def build_network(config: NetworkConfig, schema: Schema, statistics: Statistics)
     Raises:
         ConfigError: if the network cannot work on these graphs, or an own network cannot be built.
     """
-    if config.class_path is None and config.network == "dmpnn" and schema.directed:
-        raise ConfigError(
-            "network=dmpnn needs undirected graphs: its messages leave out the reverse edge. Pass network=gine."
-        )
     width = config.hidden_dim
-    nodes = Encoder(schema.node_columns, statistics["x_float"], width)
-    edges = TensorDictModule(
-        Encoder(schema.edge_columns, statistics["edge_float"], width), ["edge_attr", "edge_float"], ["e", "e_row"]
+    nodes, edges = (
+        TensorDictModule(Encoder(columns, statistics[numbers], width), [codes, numbers], [vectors])
+        for columns, codes, numbers, vectors in (
+            (schema.node_columns, "x", "x_float", "nodes"),
+            (schema.edge_columns, "edge_attr", "edge_float", "edges"),
+        )
     )
-    modules = [TensorDictModule(nodes, ["x", "x_float"], ["nodes", "x_row"])]
     if config.class_path is not None:
         own = OwnNetwork(_build_own(config), config.class_path)
-        keys = ["nodes", "x_row", "edge_index", "e", "e_row", "batch", "u"]
-        modules += [edges, TensorDictModule(own, keys, ["graph"])]
+        modules = [nodes, edges, TensorDictModule(own, ["nodes", "edge_index", "edges", "batch", "u"], ["graph"])]
     else:
-        blind = config.network in EDGE_BLIND
-        messages: nn.Module = (
-            DMPNN(width, config.num_layers, config.dropout)
-            if config.network == "dmpnn"
-            else Stack(config.network, width, config.num_layers, config.dropout)
-        )
-        keys = ["nodes", "edge_index", *(["nodes"] if blind else ["e"]), "rev_edge_index", "x_row"]
-        modules += [] if blind else [edges]  # no weights that never get a gradient: DDP refuses them
-        modules += [
-            TensorDictModule(messages, keys if blind else [*keys, "e_row"], ["h"]),
+        spec = NETWORKS[config.network]
+        refusal = spec.refuse(schema)
+        if refusal is not None:
+            raise ConfigError(f"network={config.network} {refusal}")
+        layers = spec.build(width, config.num_layers, config.dropout)
+        modules = [
+            nodes,
+            *([edges] if "edges" in spec.reads else []),  # no weights that never get a gradient: DDP refuses them
+            TensorDictModule(layers, list(spec.reads), ["h"]),
             TensorDictModule(Readout(config.readout, width), ["h", "batch", "u"], ["graph"]),
         ]
     return GraphNetwork(modules, Head(width, config.dropout, schema, statistics))

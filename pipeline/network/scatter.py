@@ -6,10 +6,20 @@ node.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from pipeline.network.onnx_forms import EDGE_SLOTS, NODE_SLOTS, count_rows, exports, sum_all, sum_chunks, sum_members
+from pipeline.network.forms.form import Form, current_form
+from pipeline.network.forms.sums import count_rows, sum_in_products, sum_in_slots
+
+_SUMS: dict[Form, Callable[[Tensor, Tensor, int, bool], Tensor]] = {
+    "only": sum_in_slots,
+    "large": sum_in_slots,
+    "small": sum_in_products,
+}
+"""The forms of `sum_to` besides the plain one."""
 
 
 def sum_to(h: Tensor, index: Tensor, size: int, *, by_graph: bool = False) -> Tensor:
@@ -24,10 +34,9 @@ def sum_to(h: Tensor, index: Tensor, size: int, *, by_graph: bool = False) -> Te
     Returns:
         (size, H). A row that nothing goes to is zero.
     """
-    if exports("small"):
-        return sum_all(h) if by_graph else sum_members(h, index, size)
-    if torch.compiler.is_exporting():
-        return sum_chunks(h, index, size, NODE_SLOTS if by_graph else EDGE_SLOTS, ascending=by_graph)[:size]
+    quick = _SUMS.get(current_form())
+    if quick is not None:
+        return quick(h, index, size, by_graph)
     return h.new_zeros((size, h.shape[1])).index_add(0, index, h)
 
 
@@ -38,9 +47,7 @@ def mean_to(h: Tensor, index: Tensor, size: int, *, by_graph: bool = False) -> T
 
 def count_to(h: Tensor, index: Tensor, size: int) -> Tensor:
     """Count the rows that share an index, in the dtype of `h`.  # (size, 1)"""
-    if torch.compiler.is_exporting():
-        return count_rows(index, size).to(h.dtype)[:, None]
-    return sum_to(h.new_ones((index.shape[0], 1)), index, size)
+    return count_rows(index, size).to(h.dtype)[:, None]
 
 
 def max_to(h: Tensor, index: Tensor, size: int) -> Tensor:

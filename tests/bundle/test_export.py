@@ -11,7 +11,8 @@ from pipeline.bundle.export import DYNAMIC_AXES, build_program, export_onnx, for
 from pipeline.errors import ExportError
 from pipeline.graph import GraphBatch, collate
 from pipeline.network.ensemble import Ensemble
-from pipeline.network.onnx_forms import EDGE_SLOTS, SMALL_EDGES, form_for
+from pipeline.network.forms.form import SMALL_EDGES, form_for
+from pipeline.network.forms.sums import EDGE_SLOTS
 from pipeline.schema import Schema
 from serving.session import Session
 from tests.support.exported import FORMS, GRAPHS, SCHEMA, all_sizes, alone_and_together, networks, some_graphs

@@ -12,8 +12,9 @@ from pipeline.bundle.export import export_onnx
 from pipeline.bundle.parity import BATCH_SIZES, ParityReport, ParityRow, cases, check_parity
 from pipeline.errors import ExportError
 from pipeline.network.config import NetworkConfig
+from pipeline.network.forms.sums import NODE_SLOTS
 from pipeline.network.network import build_network
-from pipeline.network.onnx_forms import NODE_SLOTS
+from pipeline.network.registry import NETWORKS
 from pipeline.network.scatter import max_to
 from pipeline.schema import Target
 from serving.session import Session
@@ -141,7 +142,7 @@ def test_the_report_names_the_batch_when_no_operator_is_found():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["dmpnn", "gine", "gin", "gcn", "sage", "gatv2"])
+@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("readout", ["mean", "sum", "max", "attention"])
 def test_every_network_and_readout_passes_the_gate_with_equal_bits(network, readout, tmp_path):
     members = networks(1, network=network, readout=readout, hidden_dim=128)
@@ -151,7 +152,7 @@ def test_every_network_and_readout_passes_the_gate_with_equal_bits(network, read
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["dmpnn", "gine", "gin", "gcn", "sage", "gatv2"])
+@pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_passes_the_gate_in_its_only_form(network, tmp_path):
     members = networks(1, network=network, readout="attention")
     export_onnx(members, GRAPHS, tmp_path / "model.onnx", {})

@@ -12,15 +12,18 @@ from tensordict import TensorDict
 
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.graph import Graph, collate
-from pipeline.network.config import NETWORKS, READOUTS, NetworkConfig
+from pipeline.network.config import NetworkConfig
+from pipeline.network.forms.form import in_form
 from pipeline.network.network import INPUTS, GraphFeatures, build_network, import_class
+from pipeline.network.readouts import READOUTS
+from pipeline.network.registry import NETWORKS
 from pipeline.schema import Column
 from tests.support.networks import GRAPHS, SCHEMA, STATISTICS, answer, fields, graph, network
 from tests.support.schemas import toy_schema
 
 OWN = "tests.examples.own_network.OwnNetwork"
 CONFIGS = [
-    *(NetworkConfig(network, 8, 2, READOUTS[k % len(READOUTS)]) for k, network in enumerate(NETWORKS)),
+    *(NetworkConfig(network, 8, 2, list(READOUTS)[k % len(READOUTS)]) for k, network in enumerate(NETWORKS)),
     NetworkConfig(hidden_dim=8, class_path=OWN, init_args={"depth": 1}),
 ]
 IDS = [*NETWORKS, "own"]
@@ -32,7 +35,9 @@ def test_the_sequence_takes_a_tensordict_and_answers_as_the_network(config):
     batch = TensorDict(fields(collate(GRAPHS, directed=False)), batch_size=[])
     with torch.no_grad():
         prediction = built(batch)
-        assert torch.equal(built.sequence(batch)["prediction"], prediction)
+        torch.testing.assert_close(built.sequence(batch)["prediction"], prediction, rtol=1e-4, atol=1e-4)
+        with in_form("plain"):
+            assert torch.equal(built.sequence(batch)["prediction"], built(batch))
 
 
 def test_inputs_are_those_of_a_batch():
@@ -87,10 +92,12 @@ def test_every_weight_gets_a_gradient(config):
     assert [name for name, parameter in net.named_parameters() if parameter.grad is None] == []
 
 
-@pytest.mark.parametrize("name", ["gine", "gin", "gcn", "sage", "gatv2"])
+DIRECTED = dataclasses.replace(SCHEMA, directed=True)
+
+
+@pytest.mark.parametrize("name", [name for name, spec in NETWORKS.items() if spec.refuse(DIRECTED) is None])
 def test_directed_graphs(name):
-    schema = dataclasses.replace(SCHEMA, directed=True)
-    net = network(NetworkConfig(name, 8, 2), schema)
+    net = network(NetworkConfig(name, 8, 2), DIRECTED)
     one = graph(4, 3)
     flipped = one._replace(edge_index=one.edge_index[::-1])
     half = [g._replace(edge_index=g.edge_index[:, ::2], edge_attr=g.edge_attr[::2], edge_float=g.edge_float[::2])
@@ -100,8 +107,8 @@ def test_directed_graphs(name):
 
 
 def test_dmpnn_refuses_directed_graphs():
-    with pytest.raises(ConfigError, match="network=gine"):
-        build_network(NetworkConfig(), dataclasses.replace(SCHEMA, directed=True), STATISTICS)
+    with pytest.raises(ConfigError, match=r"network=dmpnn needs undirected graphs.*Pass network=gine\."):
+        build_network(NetworkConfig("dmpnn"), DIRECTED, STATISTICS)
 
 
 @pytest.mark.parametrize("missing", ["x_float", "edge_float", "u"])
@@ -126,7 +133,7 @@ def test_rare_and_foreign_categories_are_unknown(code):
 
 def test_many_categories_take_the_other_way_to_the_same_vectors(monkeypatch):
     here = answer(network(), GRAPHS)
-    monkeypatch.setattr("pipeline.network.network._MULTI_HOT_CODES", 0)
+    monkeypatch.setattr("pipeline.network.encoder._MULTI_HOT_CODES", 0)
     torch.testing.assert_close(answer(network(), GRAPHS), here)
 
 

@@ -1,4 +1,4 @@
-"""Readouts answer as PyG's."""
+"""Readouts answer as PyG's own."""
 
 from __future__ import annotations
 

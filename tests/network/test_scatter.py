@@ -1,4 +1,4 @@
-"""Sums, means, maxima and softmax by group: by hand, and as numpy has them."""
+"""Sums, means, maxima and softmax of rows that share an index."""
 
 from __future__ import annotations
 

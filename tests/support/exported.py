@@ -10,8 +10,9 @@ from pipeline.bundle import export
 from pipeline.bundle.export import build_program, export_onnx, random_graph
 from pipeline.graph import collate
 from pipeline.network.config import NetworkConfig
+from pipeline.network.forms.form import SMALL_EDGES
+from pipeline.network.forms.sums import NODE_SLOTS
 from pipeline.network.network import build_network
-from pipeline.network.onnx_forms import NODE_SLOTS, SMALL_EDGES
 from pipeline.schema import Column, Schema, Target
 
 SCHEMA = Schema(
