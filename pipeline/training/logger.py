@@ -7,7 +7,6 @@ from time import time
 
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
-from mlflow.entities import Metric
 
 from pipeline.schema import metric_key
 
@@ -20,6 +19,8 @@ class RunLogger(MLFlowLogger):  # type: ignore[misc]
 
     @rank_zero_only  # type: ignore[untyped-decorator] # lightning has no types for strict
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        from mlflow.entities import Metric
+
         now = int(time() * 1000)
         found = [
             Metric("/".join(map(metric_key, name.split("/"))), float(value), now, step or 0)
