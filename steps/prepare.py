@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.dataset.config import PrepareConfig
+from pipeline.dataset.labels import is_wide_potency
 from pipeline.dataset.source import Source, find_source, folder_name
 from pipeline.errors import DataError
 from pipeline.machine import disk_use, human_size
@@ -77,7 +78,7 @@ def prepare(config: PrepareConfig, source: Source, digest: str) -> None:
         if file_digest(source.path) != digest:
             raise DataError(f"{source.path}: was changed while it was read; run again when it is whole.")
         report = store.manifest["source"]
-        for line in describe(store, report):
+        for line in (*describe(store, report), *hints(store)):
             say(f"  {line}")
         quarantine = quarantine_path(folder)
         if report["quarantined"] or report["labels_left"]:
@@ -126,6 +127,16 @@ def describe(store: Store, report: dict[str, Any]) -> list[str]:
     if counts:
         lines.append(f"made from the original: {', '.join(f'{value} {key}' for key, value in counts.items())}")
     return lines
+
+
+def hints(store: Store) -> list[str]:
+    """What may be better set otherwise."""
+    y = store.arrays.y
+    wide = [target for t, target in enumerate(store.schema.targets) if is_wide_potency(target, y[:, t])]
+    return [
+        f"{one.name} [{one.unit}] spans orders of magnitude: transform=p trains on −log10 of the molar value instead"
+        for one in wide
+    ]
 
 
 def log_data(step: StepRun, store: Store, source: Source, quarantine: Path, share_rows: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, get_args
@@ -23,9 +24,12 @@ from pipeline.errors import ConfigError, DataError, RowError
 from pipeline.rows.delimited import MAX_NAME_CHARS
 from pipeline.rows.number import read_number
 from pipeline.scale import transform
-from pipeline.schema import Target, TargetKind
+from pipeline.schema import MOLAR_UNITS, Target, TargetKind
 
 MAX_CLASSES = 100
+LOGARITHM = re.compile(r"p[A-Z]|(?i:p(?:ic50|ec50|k[aid])\b)")  # pIC50: -log10 of mol/L already
+LOGARITHMS = 0.0, 14.0  # where their values lie
+WIDE = 1e3  # largest over smallest of a potency that a network does not learn well on the plain scale
 MOSTLY = 0.9  # a column with this share of numbers is a column of numbers, the rest of it is unreadable
 
 Objects = NDArray[np.object_]
@@ -80,6 +84,7 @@ class LabelScan:
         self.others = 0  # values that are not
         self._number_names: dict[str, None] = {}  # distinct ones, in order, at most MAX_CLASSES + 1
         self._texts: dict[str, None] = {}
+        self._range = math.inf, -math.inf  # of the numbers
 
     def add(self, values: Objects, decimal: str = ".") -> None:
         """Look at the next chunk of the column.
@@ -93,6 +98,7 @@ class LabelScan:
         if numbers is not None:
             known = numbers[~np.isnan(numbers)]
             self.numbers += len(known)
+            self._widen(known)
             for number in np.unique(known)[: MAX_CLASSES + 1].tolist():
                 self._remember(self._number_names, class_name(number))
             return
@@ -100,11 +106,13 @@ class LabelScan:
             if is_missing(value):
                 continue
             name = class_name(value, decimal)
-            if parse_number(value, decimal)[1] is None:
+            number = parse_number(value, decimal)[1]
+            if number is None:
                 self.others += count
                 self._remember(self._texts, name)
             else:
                 self.numbers += count
+                self._widen(np.array([number]))
                 self._remember(self._number_names, name)
 
     def target(
@@ -154,6 +162,8 @@ class LabelScan:
         if kind == "regression":
             if positive is not None:
                 raise DataError(f"target '{self.name}': positive={positive} needs a binary target; this is regression.")
+            if transform == "p":
+                self._refuse_logarithms()
             return Target(self.name, kind, unit, description, transform)
         return Target(self.name, kind, unit, description, transform, self._classes(names, kind, positive))
 
@@ -161,6 +171,19 @@ class LabelScan:
     def _remember(names: dict[str, None], name: str) -> None:
         if len(names) <= MAX_CLASSES:
             names[name[: MAX_NAME_CHARS + 1]] = None
+
+    def _widen(self, numbers: NDArray[np.float64]) -> None:
+        if len(numbers):
+            self._range = min(self._range[0], float(numbers.min())), max(self._range[1], float(numbers.max()))
+
+    def _refuse_logarithms(self) -> None:
+        low, high = self._range
+        if LOGARITHM.match(self.name) and LOGARITHMS[0] <= low and high <= LOGARITHMS[1]:
+            raise DataError(
+                f"target '{self.name}': by its name and its values, {low:.4g} to {high:.4g}, it is −log10 of mol/L "
+                "already, and transform=p would take the logarithm twice; leave transform= out, or rename the column "
+                "if it holds concentrations."
+            )
 
     def _refuse_grouped_numbers(self) -> None:
         grouped = [text for text in self._texts if is_grouped_number(text)]
@@ -239,6 +262,17 @@ def parse_labels(
         else:
             y[position] = number
     return Labels(_transform(y, target, errors), errors, bounds)
+
+
+def is_wide_potency(target: Target, y: Labelled) -> bool:
+    """Whether these labels are concentrations over orders of magnitude that are trained on as they are.
+
+    Args:
+        y: (n,) on the trained scale; NaN is missing.
+    """
+    values = y[y > 0]
+    plain = not target.task.has_classes and target.transform is None and target.unit in MOLAR_UNITS
+    return plain and len(values) > 0 and bool(values.max() > WIDE * values.min())
 
 
 def merge_replicates(identity: Keys, y: Labelled, targets: Sequence[Target]) -> Replicates:

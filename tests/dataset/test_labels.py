@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dataset.labels import MAX_CLASSES, LabelScan, merge_replicates, parse_labels
+from pipeline.dataset.labels import MAX_CLASSES, LabelScan, is_wide_potency, merge_replicates, parse_labels
 from pipeline.errors import ConfigError, DataError
 from pipeline.schema import Target
 
@@ -92,6 +92,37 @@ def test_unusable_columns_are_refused_in_one_line(values, options, error, messag
         scan(*values, **options)
     assert "\n" not in str(caught.value)
     assert "'t'" in str(caught.value) or error is ConfigError
+
+
+@pytest.mark.parametrize("name", ["pIC50", "pKi", "pic50", "pEC50 (CYP3A4)"])
+def test_a_logarithm_is_not_taken_twice(name):
+    found = LabelScan(name)
+    found.add(column(4.5, "9,1", ">3"), ",")
+    with pytest.raises(DataError, match=r"3 to 9\.1, it is −log10 of mol/L already.*leave transform= out"):
+        found.target(transform="p", unit="nM")
+    assert found.target(unit="nM").transform is None
+    assert found.target(unit="nM", transform="log10").transform == "log10"
+
+
+@pytest.mark.parametrize(("name", "values"), [("potency", (4.5, 9.1)), ("pIC50", (4.5, 10_000)), ("p38", (1, 5))])
+def test_concentrations_are_transformed_whatever_their_name(name, values):
+    found = LabelScan(name)
+    found.add(column(*values))
+    assert found.target(transform="p", unit="nM").transform == "p"
+
+
+@pytest.mark.parametrize(
+    ("target", "values", "wide"),
+    [
+        (Target("IC50", "regression", unit="nM"), (0, 1, 2e3), True),
+        (Target("IC50", "regression", unit="nM"), (1, 900), False),
+        (Target("IC50", "regression", unit="nM", transform="p"), (1, 2e3), False),
+        (Target("mass", "regression", unit="g"), (1, 2e3), False),
+        (Target("IC50", "regression", unit="nM"), (0, math.nan), False),
+    ],
+)
+def test_a_potency_over_orders_of_magnitude_is_seen(target, values, wide):
+    assert is_wide_potency(target, np.array(values, np.float32)) is wide
 
 
 def test_scan_memory_is_bounded():

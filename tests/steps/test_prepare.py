@@ -7,12 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.source import Source
 from pipeline.schema import Target
-from steps.prepare import describe, key_of
+from steps.prepare import describe, hints, key_of
 from tests.conftest import ROOT
 from tests.support.schemas import GRAPHS, toy_schema
 
@@ -41,6 +42,15 @@ def test_targets_in_words():
     lines = said(schema).splitlines()
     assert lines[0] == "target pIC50 [nM] is regression, trained as −log10 of mol/L; set it with kind="
     assert lines[1] == "target b is binary: no, yes (positive: yes); set it with kind=, positive="
+
+
+def test_a_potency_that_is_trained_as_it_is_gets_one_hint():
+    schema = toy_schema(Target("IC50", "regression", unit="nM"), Target("Ki", "regression", unit="nM", transform="p"))
+    y = np.array([[1.0, 9.0], [50_000.0, 4.0], [np.nan, np.nan]], dtype=np.float32)
+    store = SimpleNamespace(schema=schema, arrays=SimpleNamespace(y=y))
+    assert hints(store) == [
+        "IC50 [nM] spans orders of magnitude: transform=p trains on −log10 of the molar value instead"
+    ]
 
 
 def test_columns_of_graphs_are_named_with_their_kind_and_how_to_set_it():
