@@ -181,6 +181,9 @@ class Chain:
                 experiment_id=self.parent.experiment_id,
                 env_manager="local",
             )
+        except KeyboardInterrupt:
+            self.parent.kill_children()
+            raise
         except ExecutionException as error:
             failed = re.search(r"'(\w+)'", str(error))
             told = failed and ERROR in self.parent.client.get_run(failed[1]).data.tags

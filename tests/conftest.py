@@ -22,6 +22,7 @@ hypothesis.settings.register_profile("graphline", deadline=None)
 hypothesis.settings.load_profile("graphline")
 
 ROOT = Path(__file__).parent.parent
+PATIENCE_S = 600  # how long a test waits for another process: a busy machine takes its time
 
 
 @pytest.fixture(autouse=True)

@@ -89,6 +89,14 @@ class StepRun:
             self.set_tags({EDITED: edited[0]})
         self.set_tags({COMPLETE: digest})
 
+    def kill_children(self) -> None:
+        """Say KILLED of the step that Ctrl-C cut off: MLflow says FAILED of one that had not yet taken over its run."""
+        _close_cursors()
+        mine = f"tags.`mlflow.parentRunId` = '{self.run_id}'"
+        for run in self.client.search_runs([self.experiment_id], mine):
+            if run.info.status in ("RUNNING", "FAILED") and ERROR not in run.data.tags:
+                self.client.set_terminated(run.info.run_id, "KILLED")
+
     def _batch(self, **values: Any) -> None:
         for key, items in values.items():
             for start in range(0, len(items), 100):  # a server takes 100 params or tags at once

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pipeline.bundle import pool
 from pipeline.bundle.child import Reply
 from pipeline.errors import PipelineError
+from tests.conftest import PATIENCE_S
 
 
 class ToyChild:
@@ -79,7 +80,7 @@ def test_an_empty_table_asks_nobody_and_another_process_starts_only_where_one_wo
         assert (children.columns, ToyChild.started) == (("twice",), 1)
         assert list(children.answer(tables([0, 0]))) == [(0, {"twice": []}), (1, {"twice": []})]
         assert ToyChild.started == 1
-        meet = threading.Barrier(2, timeout=30)
+        meet = threading.Barrier(2, timeout=PATIENCE_S)
         ask = ToyChild.ask
 
         def together(self: ToyChild, table: Any) -> Reply:

@@ -18,6 +18,7 @@ from pipeline.review.log import log_of, read_log, versions_of
 from pipeline.runs.person import Person
 from pipeline.runs.registry import fetch_model
 from pipeline.runs.tags import CANDIDATE, DIGEST, EVALUATE_RUN
+from tests.conftest import PATIENCE_S
 from tests.support.candidates import LONE, aliases, candidate, decide, place_of, rewound
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.usefixtures("tracking")]
@@ -175,7 +176,7 @@ def test_two_reviewers_at_the_same_moment(tmp_path, monkeypatch):
     for content in ("one", "two", "three"):
         candidate(tmp_path, "race", content)
     decide(tmp_path, "race", version="1")
-    meeting = threading.Barrier(2, timeout=60)
+    meeting = threading.Barrier(2, timeout=PATIENCE_S)
     plain = decisionlog.append
     outcomes = {}
 

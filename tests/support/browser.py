@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE_S = 120  # a busy machine takes its time
+from tests.conftest import PATIENCE_S
 
 
 @contextlib.contextmanager

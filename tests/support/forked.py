@@ -20,7 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_S, ROOT
 
 QUICK = ["--data=mine", "--target=y", "--hidden_dim=8", "--num_layers=1", "--max_epochs=3", "--resamples=20"]
 ALL = ["prepare", "train", "evaluate", "register"]
@@ -30,6 +30,9 @@ MODULES = (
     *("evaluation.predictions", "report.fill", "runs.registry"),
 )
 FOREIGN = ["mlflow.pyfunc", "lightning.pytorch.loggers", "sklearn.ensemble", "onnxscript", "matplotlib.pyplot"]
+
+LATE = "LATE_STEP"
+"""In the environment of `main`: the step whose process is slow to start."""
 
 forks = multiprocessing.get_context("forkserver")
 forks.set_forkserver_preload([*FOREIGN, *STEPS, *(f"pipeline.{name}" for name in MODULES), "tests.support.forked"])
@@ -81,11 +84,11 @@ class Folder:
         rows = self.query("select run_uuid, status, artifact_uri from runs order by start_time")
         return [{"id": r, "status": s, "artifacts": a, "tags": tags.get(r, {})} for r, s, a in rows]
 
-    def wait_for_step(self, step: str, running: Running) -> None:
-        """Until the run of a step is taken over by its process, or `main` has ended."""
+    def wait_for_step(self, step: str, running: Running, tag: str = "graphline.step") -> None:
+        """Until the run of a step is taken over by its process, or has another tag, or `main` has ended."""
         while running.poll() is None:
             with suppress(sqlite3.OperationalError):  # the tables are still being made
-                if any(run["tags"].get("graphline.step") == step for run in self.runs()):
+                if any(run["tags"].get(tag) == step for run in self.runs()):
                     return
             time.sleep(0.1)  # who reads a SQLite file keeps others from writing
 
@@ -140,7 +143,7 @@ class Running:
         """The exit code, once it has ended; minus the signal that killed it."""
         return self.process.exitcode
 
-    def wait(self, timeout_s: float = 300) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         self.process.join(timeout_s)
         code = self.poll()
         assert code is not None, f"still running: {self.text()}"
@@ -218,6 +221,8 @@ def _projects(cwd: Path, env: dict[str, str], out: Path) -> Any:
                 if child == 0:
                     for number in stops:
                         signal.signal(number, signal.SIG_DFL)
+                    if step == env.get(LATE):
+                        time.sleep(PATIENCE_S)
                     _become(step, words, cwd, env | {"MLFLOW_RUN_ID": run_id}, out)
                 reply.write(f"{child}\n")
                 reply.flush()

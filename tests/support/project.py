@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_S, ROOT
 from tests.support.servers import environment
 
 
@@ -32,7 +32,7 @@ class Project:
             env=self.env,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=PATIENCE_S,
         )
         text = done.stdout + done.stderr
         assert done.returncode == code, text

@@ -18,11 +18,10 @@ from urllib.parse import urlsplit
 
 from pipeline.runs.server import SERVER_OPTIONS, SERVER_SETTINGS
 from pipeline.telemetry import SWITCHES
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_S, ROOT
 
 ADMIN, PASSWORD = "admin", "admin's pass-phrase"
 """Who sets up a server with logins; MLflow wants passwords of 12 characters or more."""
-PATIENCE_S = 600  # a busy machine takes its time
 
 
 def free_port() -> int:
@@ -59,7 +58,7 @@ def ask(
     path: str,
     body: bytes | str | None = None,
     headers: Mapping[str, str] | None = None,
-    timeout: float = 60,
+    timeout: float = PATIENCE_S,
 ) -> Reply:
     """One HTTP request as it stands, on a connection of its own."""
     connection = http.client.HTTPConnection(urlsplit(uri).netloc, timeout=timeout)
@@ -78,7 +77,7 @@ class Served:
         self.process, self.port, self.log = process, port, log
         self.uri = f"http://127.0.0.1:{port}"
 
-    def ask(self, method: str, path: str, body: Any = None, timeout: float = 60, **headers: str) -> Reply:
+    def ask(self, method: str, path: str, body: Any = None, timeout: float = PATIENCE_S, **headers: str) -> Reply:
         """One request; bodies that are no bytes are sent as JSON."""
         if body is not None and not isinstance(body, bytes):
             body, headers = json.dumps(body).encode(), {"Content_Type": "application/json"} | headers
@@ -197,7 +196,7 @@ def serving_app(folder: Path, *options: str, wait: bool = True, cwd: Path = ROOT
 def refusal(options: list[str], **env: str) -> str:
     """The one line with which `python -m serving.app` ends, exit code 2."""
     command = [sys.executable, "-m", "serving.app", "--port", "0", *options]
-    done = subprocess.run(command, cwd=ROOT, env=environment(**env), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=environment(**env), capture_output=True, text=True, timeout=PATIENCE_S)
     lines = [line for line in done.stderr.splitlines() if not line.startswith("WARNING")]
     assert done.returncode == 2, done.stderr
     assert len(lines) == 1, done.stderr

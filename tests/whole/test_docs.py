@@ -22,7 +22,7 @@ from serving.app import parse
 from steps.cli.arguments import flat_names
 from steps.cli.mainconfig import MainConfig
 from steps.train import TrainArguments
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_S, ROOT
 from tests.support.pages import PAGES, anchors, blocks, followed, links, rows, section
 from tests.whole.test_end_to_end import TOLD
 from tests.whole.test_mlproject import CONFIGS
@@ -147,7 +147,7 @@ def test_every_other_command_runs(text):
         env=os.environ | {"PATH": path},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout

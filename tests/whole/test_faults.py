@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.support.forked import ALL, QUICK, Folder, ran
+from tests.support.forked import ALL, LATE, QUICK, Folder, ran
 
 pytestmark = pytest.mark.mlflow
 
@@ -64,6 +64,15 @@ def test_ctrl_c_ends_main_and_step_as_killed(tmp_path, step):
     before = ALL[: ALL.index(step)]
     assert not set(before) & set(ran(folder.main(*words)))
     check_clean(folder)
+
+
+def test_a_step_that_ctrl_c_meets_before_it_took_over_its_run_is_killed(tmp_path):
+    folder = Folder(tmp_path)
+    running = folder.start("main", *QUICK, env={LATE: "prepare"})
+    folder.wait_for_step("prepare", running, tag="mlflow.project.entryPoint")
+    running.kill(signal.SIGINT)
+    assert running.wait() == 130, running.text()
+    assert [run["status"] for run in folder.runs()] == ["KILLED", "KILLED"]
 
 
 @needs_root

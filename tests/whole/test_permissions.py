@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.review.grants import ROLES, Logins
 from pipeline.review.log import read_log
+from tests.conftest import PATIENCE_S
 from tests.support.attacks import (
     FROM_ELSEWHERE,
     HARMLESS,
@@ -396,7 +397,7 @@ def test_of_two_reviewers_at_one_moment_one_wins_on_postgresql(on_postgres):
         env = scene.server.client_env(user, scene.passwords[user])
         both.append(spawn.Process(target=decide_at_once, args=(barrier, answers, env, version, scene.folder)))
         both[-1].start()
-    said = sorted(answers.get(timeout=300) for _ in both)
+    said = sorted(answers.get(timeout=PATIENCE_S) for _ in both)
     for process in both:
         process.join(30)
     assert [what for what, _ in said] == ["late", "won"], said

@@ -15,7 +15,7 @@ from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
 from mlflow.utils.file_utils import path_to_local_sqlite_uri
 
 from plugin.graphline_plugin import open_store
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_S, ROOT
 from tests.support.postgres import postgres
 from tests.support.project import Project
 
@@ -46,7 +46,7 @@ def test_first_use_by_several_mlflow_runs_at_once(tmp_path, database):
             )
             for _ in range(3)
         ]
-        texts = [process.communicate(timeout=300)[0] for process in started]
+        texts = [process.communicate(timeout=PATIENCE_S)[0] for process in started]
         assert [process.returncode for process in started] == [0, 0, 0], "\n".join(texts)
         runs = mlflow.MlflowClient(uri).search_runs(["0"])
     assert [run.info.status for run in runs] == ["FINISHED"] * 3

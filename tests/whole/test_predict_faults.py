@@ -11,7 +11,7 @@ import time
 import pandas as pd
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_S, ROOT
 from tests.support.small_models import graph_row, write_graph_bundle, write_molecule_bundle
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ def start(code, *words):
 
 
 def result(process):
-    text, _ = process.communicate(timeout=300)
+    text, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     return json.loads(text)
 
@@ -114,7 +114,7 @@ def test_memory_does_not_grow_with_the_file(suffix, tmp_path):
     for count in (20_000, 200_000):
         molecule_rows(count).to_csv(tmp_path / "data.csv", index=False)
         process = start(MEMORY, tmp_path / "bundle", tmp_path / "data.csv", tmp_path / f"out.{suffix}")
-        text, _ = process.communicate(timeout=900)
+        text, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
         peaks.append([int(kilobytes) / 1024 for kilobytes in text.split()])
     (parent, child), (larger_parent, larger_child) = peaks
