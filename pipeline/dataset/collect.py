@@ -108,7 +108,7 @@ def mix_keys(keys: Keys, u: NDArray[np.float32]) -> Keys:
     return mixed
 
 
-class Settled(NamedTuple):
+class Merged(NamedTuple):
     """What is written: which graphs stay, with which labels, on which side."""
 
     keep: NDArray[np.bool_]  # (G,)
@@ -118,7 +118,7 @@ class Settled(NamedTuple):
     report: dict[str, Any]
 
 
-def settle(found: Collected, opened: Opened, config: PrepareConfig, spool: Spool, workers: Workers) -> Settled:
+def merge_and_split(found: Collected, opened: Opened, config: PrepareConfig, spool: Spool, workers: Workers) -> Merged:
     """Merge replicates, drop conflicts, split, take leaks out, check that every side is fit for use.
 
     Raises:
@@ -168,18 +168,18 @@ def settle(found: Collected, opened: Opened, config: PrepareConfig, spool: Spool
         "split": {"method": opened.source.split, "seed": config.split_seed} | split.report,
         "built_in": opened.source.recipe,
     }
-    return Settled(keep, replicates.y, side, np.asarray(lost.any(axis=1)), report)
+    return Merged(keep, replicates.y, side, np.asarray(lost.any(axis=1)), report)
 
 
-def quarantine_conflicts(found: Collected, settled: Settled, spool: Spool, quarantine: TextIO) -> None:
+def quarantine_conflicts(found: Collected, merged: Merged, spool: Spool, quarantine: TextIO) -> None:
     """Add the rows that lost a label because equal graphs carry unequal class labels."""
-    if not settled.conflicts.any():
+    if not merged.conflicts.any():
         return
     writer = csv.writer(quarantine)
     start = 0
     for _, packed in spool:
         ids = packed.list()
-        for position in np.flatnonzero(settled.conflicts[start : start + len(ids)]):
+        for position in np.flatnonzero(merged.conflicts[start : start + len(ids)]):
             reason = "the same molecule or graph carries different class labels"
             writer.writerow([found.row[start + position], ids[position], "conflicting_labels", reason])
         start += len(ids)

@@ -37,7 +37,7 @@ class Opened:
 
 
 def open_source(config: PrepareConfig, source: Source, workers: Workers) -> Opened:
-    """Look at the columns, read all labels once, and settle what the model takes and answers.
+    """Look at the columns, read all labels once, and find what the model takes and answers.
 
     Raises:
         DataError: a missing column, an empty file, a target without variation.
@@ -73,7 +73,7 @@ def open_source(config: PrepareConfig, source: Source, workers: Workers) -> Open
     schema = Schema(
         name=source.name,
         data_kind=source.kind,
-        targets=_settle_targets(config, source, data.values(source.targets), data.decimal),
+        targets=_find_targets(config, source, data.values(source.targets), data.decimal),
         limits=Limits(max_nodes=config.max_nodes, max_edges=config.max_edges),
         description=source.recipe.get("description"),
         **{**data.facts, "graph_columns": (*features, *data.facts.get("graph_columns", ()))},
@@ -83,7 +83,7 @@ def open_source(config: PrepareConfig, source: Source, workers: Workers) -> Open
     return Opened(source, kind, data, schema, parts, side_column)
 
 
-def _settle_targets(config: PrepareConfig, source: Source, rows: Iterator[Rows], decimal: str) -> tuple[Target, ...]:
+def _find_targets(config: PrepareConfig, source: Source, rows: Iterator[Rows], decimal: str) -> tuple[Target, ...]:
     scans = {name: LabelScan(name) for name in source.targets}
     for part in rows:
         for name, scan in scans.items():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.dataset.collect import collect, quarantine_conflicts, settle
+from pipeline.dataset.collect import collect, merge_and_split, quarantine_conflicts
 from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.opened import open_source
 from pipeline.dataset.source import Source
@@ -28,7 +28,8 @@ def build_store(
         progress: told the number of rows read, chunk by chunk.
 
     Raises:
-        DataError, ConfigError, SplitError: as `open_source`, `collect` and `settle`; nothing is then left behind.
+        DataError, ConfigError, SplitError: as `open_source`, `collect` and `merge_and_split`; then
+            nothing is left behind.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     quarantine = quarantine_path(folder)
@@ -40,18 +41,18 @@ def build_store(
         ):
             opened = open_source(config, source, workers)
             found = collect(opened, config, spool, file, progress)
-            settled = settle(found, opened, config, spool, workers)
-            quarantine_conflicts(found, settled, spool, file)
+            merged = merge_and_split(found, opened, config, spool, workers)
+            quarantine_conflicts(found, merged, spool, file)
         from pipeline.store.store import write_store  # torch only here: the other processes have ended and never saw it
 
-        report = settled.report | {"digest": digest, "file": source.path.name, "id_column": opened.data.id_column}
+        report = merged.report | {"digest": digest, "file": source.path.name, "id_column": opened.data.id_column}
         store = write_store(
             folder,
             spool,
             schema=opened.schema,
-            keep=settled.keep,
-            y=settled.y,
-            split=settled.side,
+            keep=merged.keep,
+            y=merged.y,
+            split=merged.side,
             row=found.row,
             source=report,
         )
