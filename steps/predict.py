@@ -22,11 +22,12 @@ class PredictConfig:
     """What is predicted with what.
 
     Attributes:
-        data: CSV, Parquet or SDF file, or a folder of graph tables.
+        data: CSV, Parquet, SDF or SMILES file, or a folder of graph tables.
         out: CSV or Parquet file, by its name.
         name: answer with the newest candidate of this model; default: the newest candidate of all.
         model: any model URI instead, such as `models:/solubility@champion`.
         smiles: column of the molecules; recognised when there is one obvious column.
+        header: false where the first row of a CSV file is a row like the others; its columns are column1, column2, ….
         processes: that answer at the same time; 0: one for each core this process may use.
     """
 
@@ -35,6 +36,7 @@ class PredictConfig:
     name: str | None = None
     model: str | None = None
     smiles: str | None = None
+    header: bool = True
     processes: int = 0
 
     def __post_init__(self) -> None:
@@ -51,13 +53,15 @@ def main(argv: Sequence[str]) -> None:
     from pipeline.bundle.scoring import score_file
     from pipeline.runs.registry import fetch_model, newest_candidate, pin_version
     from pipeline.runs.tracking import start_step
+    from pipeline.samples.source import Options
 
     with start_step("predict", say, name=config.name) as step, tempfile.TemporaryDirectory() as temporary:
         asked = config.model or newest_candidate(config.name)
         uri = pin_version(asked)
         folder = fetch_model(uri, Path(temporary) / "bundle")
+        options = Options(smiles=config.smiles, header=config.header)
         report = score_file(
-            folder, Path(config.data), Path(config.out), smiles=config.smiles, model=uri, processes=config.processes
+            folder, Path(config.data), Path(config.out), options=options, model=uri, processes=config.processes
         )
         if report.resumed:
             say(f"predict: went on behind the {report.resumed} rows of a run that did not end")

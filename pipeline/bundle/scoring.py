@@ -30,12 +30,13 @@ from pipeline.rows.table import (
 )
 from pipeline.runs.tags import DIGEST, MODEL
 from pipeline.samples.kinds import kind_of
-from pipeline.samples.source import Question, Questions
+from pipeline.samples.source import Options, Question, Questions
 from pipeline.schema import Schema
 
 CHUNK_ROWS = 2048
 
 Objects = NDArray[np.object_]
+_AS_THEY_COME = Options()
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def score_file(
     data: str | Path,
     out: str | Path,
     *,
-    smiles: str | None = None,
+    options: Options = _AS_THEY_COME,
     expected: str | None = None,
     model: str = "",
     processes: int = 0,
@@ -78,10 +79,10 @@ def score_file(
 
     Args:
         bundle: folder of the bundle.
-        data: CSV, Parquet or SDF; a folder of graph tables; or, of graphs, a file whose columns `nodes` and `edges`
-            hold JSON text.
+        data: CSV, Parquet, SDF or SMILES; a folder of graph tables; or, of graphs, a file whose columns `nodes` and
+            `edges` hold JSON text.
         out: CSV or Parquet file, by its name: the columns of the input, then those of the answer.
-        smiles: column of the molecules; recognised when there is one obvious column.
+        options: of which `smiles` and `header` say how a file is read.
         expected: the digest that was signed off, if it is known.
         model: what the bundle is called, for the metadata of a Parquet file.
         processes: that answer at the same time; 0: one a usable core.
@@ -97,8 +98,8 @@ def score_file(
     with digests.private_copy(bundle, expected, model) as folder:
         digest = digests.verify(folder)
         schema = Schema.from_json((folder / "artifacts" / "schema.json").read_text(encoding="utf-8"))
-        source = kind_of(schema.data_kind).source().questions(data, schema, smiles, CHUNK_ROWS)
-        key = _key(source, digest, smiles)
+        source = kind_of(schema.data_kind).source().questions(data, schema, options, CHUNK_ROWS)
+        key = _key(source, digest, options)
         metadata = {MODEL: model, DIGEST: digest}
         with Children(folder, processes or usable_cores()) as children:
             columns = _free_names(children.columns, source.columns)
@@ -132,9 +133,9 @@ def _behind(questions: Iterator[Question], rows: int) -> Iterator[Question]:
         rows -= question.num_rows
 
 
-def _key(source: Questions, digest: str, smiles: str | None) -> str:
+def _key(source: Questions, digest: str, options: Options) -> str:
     """Names the work: all that its rows depend on."""
-    facts = [CHUNK_ROWS, digest, smiles, *map(file_digest, source.files)]
+    facts = [CHUNK_ROWS, digest, options.smiles, options.header, *map(file_digest, source.files)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -13,9 +13,10 @@ class PrepareConfig:
     """What `prepare` is asked to do; every field is a parameter of the same name.
 
     Attributes:
-        data: name of a built-in set, or path of a CSV, Parquet or SDF file, or of a folder of graph tables.
+        data: name of a built-in set, or path of a CSV, Parquet, SDF or SMILES file, or of a folder of graph tables.
         target: column(s) to predict, comma-separated.
         smiles: column of the molecules; recognised when there is one obvious column.
+        header: false where the first row of a CSV file is a row like the others; its columns are column1, column2, ….
         name: name of the model; default: the built-in name or the file's stem.
         dataset: `module:function` that returns PyG `Data` objects, instead of `data`.
         features: number columns of the row that join the graph vector, comma-separated.
@@ -41,6 +42,7 @@ class PrepareConfig:
     data: str = "solubility"
     target: str | None = None
     smiles: str | None = None
+    header: bool = True
     name: str | None = None
     dataset: str | None = None
     features: str | None = None

@@ -46,6 +46,7 @@ def open_source(config: PrepareConfig, source: Source, workers: Workers) -> Open
     kind = kind_of(source.kind).source()
     options = samples.Options(
         smiles=source.smiles,
+        header=config.header,
         descriptors=config.descriptors,
         forest=config.forest,
         directed=config.directed,

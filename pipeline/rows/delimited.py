@@ -49,6 +49,7 @@ class Dialect(NamedTuple):
     separator: str
     decimal: str
     encoding: str
+    header: bool = True  # the first row names the columns
 
 
 @contextmanager
@@ -110,8 +111,8 @@ def sniff_encoding(sample: bytes) -> str:
     return "utf-8"
 
 
-def sniff(path: Path) -> Dialect:
-    """Find out how a text table is written.
+def sniff(path: Path, header: bool = True) -> Dialect:
+    """Find out how a text table is written; without a header its columns are `column1`, `column2`, ….
 
     Raises:
         DataError: if it is empty, binary, has a header only, or column names are blank, too long or stand twice.
@@ -130,6 +131,10 @@ def sniff(path: Path) -> Dialect:
     if text.startswith("sep="):
         raise DataError(f"{path}: begins with a line for Excel ('sep='); delete that line.")
     separator, rows = _separator(text, cut)
+    if not header:
+        return Dialect(
+            tuple(f"column{i + 1}" for i in range(len(rows[0]))), separator, _decimal(rows, separator), encoding, False
+        )
     columns = check_columns(path, [name.strip() for name in rows[0]])
     if not cut and not any(cell.strip() for row in rows[1:] for cell in row):
         raise DataError(f"{path}: has a header ({_listed(columns)}) but no rows.")
@@ -150,7 +155,7 @@ def read_records(path: Path, dialect: Dialect) -> Iterator[tuple[list[str], RowE
     """
     width = len(dialect.columns)
     number = blank = 0
-    header = False
+    header = not dialect.header
     last = 0
     with reading(path), open_text(path, dialect.encoding) as file:
         reader = _reader(file, dialect.separator, strict=True)

@@ -1,4 +1,4 @@
-"""A file of rows: CSV, Parquet or SDF, read in chunks.
+"""A file of rows: CSV, Parquet, SDF or SMILES, read in chunks.
 
     open_table -> Table -> read_rows -> Rows, Rows, ...
 
@@ -20,17 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.digests import file_sha256
-from pipeline.errors import DataError, RowError
-from pipeline.rows import delimited, parquet, sdf
+from pipeline.errors import ConfigError, DataError, RowError
+from pipeline.rows import delimited, parquet, sdf, smi
 from pipeline.rows.number import read_number
 
 MISSING_WORDS = frozenset(("", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none"))
 """Texts, in small letters, that stand for a missing number."""
 
 _TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".dat")
-_SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".sdf": "sdf", ".sd": "sdf"} | dict.fromkeys(
-    _TEXT_SUFFIXES, "csv"
-)
+_SUFFIXES = {
+    **{".parquet": "parquet", ".pq": "parquet", ".sdf": "sdf", ".sd": "sdf", ".smi": "smi"},
+    **dict.fromkeys(_TEXT_SUFFIXES, "csv"),
+}
 _SMILES_NAMES = ("smiles", "canonicalsmiles", "isomericsmiles", "structure", "molecule", "mol")
 
 Values = NDArray[np.object_]
@@ -41,15 +42,17 @@ class Table:
     """A file whose kind, columns and way of writing are known; nothing else of it is in memory.
 
     Attributes:
-        separator, decimal, encoding: of a CSV file; `encoding` of an SDF file too.
+        separator, decimal, encoding: of a CSV file; `encoding` of the other texts too.
+        header: of a CSV file: its first row names the columns; else they are `column1`, `column2`, ….
     """
 
     path: Path
-    format: Literal["csv", "parquet", "sdf"]
+    format: Literal["csv", "parquet", "sdf", "smi"]
     columns: tuple[str, ...]
     separator: str = ","
     decimal: str = "."
     encoding: str = "utf-8"
+    header: bool = True
 
 
 class Rows(NamedTuple):
@@ -63,13 +66,15 @@ class Rows(NamedTuple):
     errors: dict[int, RowError]  # position in this chunk -> why the whole row cannot be used
 
 
-def open_table(path: str | Path) -> Table:
+def open_table(path: str | Path, *, header: bool = True) -> Table:
     """Recognise a file of rows by its name and first bytes.
 
     Args:
-        path: `.csv`, `.tsv`, `.txt`, `.sdf` (each also `.gz`) or `.parquet`.
+        path: `.csv`, `.tsv`, `.txt`, `.sdf`, `.smi` (each also `.gz`) or `.parquet`.
+        header: whether the first row of a CSV file names the columns.
 
     Raises:
+        ConfigError: without a header, if the file is no CSV.
         DataError: if it is not there, damaged, empty, of another kind, or its column names are blank or doubled.
     """
     path = Path(path).expanduser().absolute()
@@ -85,14 +90,18 @@ def open_table(path: str | Path) -> Table:
         kind = "parquet"
     elif foreign or kind is None:
         what = f"{foreign}; unpack it or" if foreign else "of an unknown kind;"
-        raise DataError(f"{path}: is {what} save it as .csv, .tsv, .parquet or .sdf.")
+        raise DataError(f"{path}: is {what} save it as .csv, .tsv, .parquet, .sdf or .smi.")
+    if not header and kind != "csv":
+        raise ConfigError(f"header=false is for CSV files; {path.name} is none, and needs no such word.")
     if kind == "parquet":
         return Table(path, "parquet", tuple(parquet.read_columns(path)))
     if kind == "sdf":
         found = delimited.sniff_encoding(head)
         encoding = found if found.startswith("utf") else "utf-8"  # Latin-1 is read byte by byte, wherever it stands
         return Table(path, "sdf", sdf.scan_columns(path, encoding), encoding=encoding)
-    return Table(path, "csv", *delimited.sniff(path))
+    if kind == "smi":
+        return _open_smi(path, delimited.sniff_encoding(head), head)
+    return Table(path, "csv", *delimited.sniff(path, header))
 
 
 def read_rows(table: Table, columns: Sequence[str], chunk_rows: int = 4096) -> Iterator[Rows]:
@@ -106,6 +115,8 @@ def read_rows(table: Table, columns: Sequence[str], chunk_rows: int = 4096) -> I
         return _read_parquet(table, columns, chunk_rows)
     if table.format == "sdf":
         return _read_sdf(table, columns, chunk_rows)
+    if table.format == "smi":
+        return _read_smi(table, columns, chunk_rows)
     return _read_csv(table, columns, chunk_rows)
 
 
@@ -127,17 +138,19 @@ def check_columns(table: Table, columns: Sequence[str]) -> None:
 def find_smiles_column(table: Table, asked: str | None = None) -> str:
     """Name the column that holds the molecules.
 
-    That is the asked one; in SDF the one made from the mol blocks; else one with an obvious name; else the only
-    one whose first values RDKit can read.
+    That is the asked one; in SDF the one made from the mol blocks; in a SMILES file the first; else one with an obvious
+    name; else the only one whose first values RDKit can read.
 
     Raises:
-        DataError: if that leaves none or several.
+        DataError: if that leaves none or several, or its name is a molecule: the file has no header.
     """
     if asked:
         check_columns(table, [asked])
         return asked
     if table.format == "sdf":
         return sdf.SMILES_COLUMN
+    if table.format == "smi":
+        return smi.COLUMNS[0]
     plain = {name: "".join(filter(str.isalnum, name.lower())) for name in table.columns}
     for wanted in _SMILES_NAMES[:3]:
         found = [name for name in table.columns if plain[name] == wanted]
@@ -147,6 +160,8 @@ def find_smiles_column(table: Table, asked: str | None = None) -> str:
     if not found:
         found = _columns_that_parse(table)
         found = [name for name in found if plain[name] in _SMILES_NAMES] or found
+    if len(found) == 1 and "smiles" not in plain[found[0]]:
+        _refuse_molecule(table, found[0])
     if len(found) == 1:
         return found[0]
     what = f"several columns look like SMILES ({_listed(found)})" if found else "no column looks like SMILES"
@@ -199,7 +214,7 @@ def file_digest(path: str | Path) -> str:
 
 
 def _read_csv(table: Table, columns: Sequence[str], chunk_rows: int) -> Iterator[Rows]:
-    dialect = delimited.Dialect(table.columns, table.separator, table.decimal, table.encoding)
+    dialect = delimited.Dialect(table.columns, table.separator, table.decimal, table.encoding, table.header)
     index = {name: table.columns.index(name) for name in columns}
     records = delimited.read_records(table.path, dialect)
     first = 1
@@ -238,6 +253,20 @@ def _read_sdf(table: Table, columns: Sequence[str], chunk_rows: int) -> Iterator
         first += len(records)
 
 
+def _open_smi(path: Path, encoding: str, head: bytes) -> Table:
+    if not head.strip():
+        raise DataError(f"{path}: the file is empty; at least one SMILES is needed.")
+    return Table(path, "smi", smi.COLUMNS, encoding=encoding)
+
+
+def _read_smi(table: Table, columns: Sequence[str], chunk_rows: int) -> Iterator[Rows]:
+    first, found = 1, smi.read_records(table.path, table.encoding)
+    while records := list(itertools.islice(found, chunk_rows)):
+        values = {name: _objects([record[smi.COLUMNS.index(name)] for record in records]) for name in columns}
+        yield Rows(np.arange(first, first + len(records), dtype=np.int64), values, {})
+        first += len(records)
+
+
 def _objects(values: Sequence[object]) -> Values:
     array = np.empty(len(values), dtype=object)
     array[:] = values
@@ -269,6 +298,19 @@ def _columns_that_parse(table: Table) -> list[str]:
             if sizes and len(sizes) >= 0.8 * len(texts) and max(sizes) >= 3:
                 found.append(name)
     return found
+
+
+def _refuse_molecule(table: Table, name: str) -> None:
+    """A column whose values are molecules and whose name is one, too: the first row is data, not a header."""
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(name) if table.header else None
+    if mol is not None and mol.GetNumAtoms():
+        raise DataError(
+            f"{table.path}: the header names the column of the molecules '{name}', which is a molecule itself. "
+            f"Without a header pass header=false (the columns are then column1, column2, …); else smiles={name}."
+        )
 
 
 def _number(value: object, decimal: str) -> float | None:

@@ -27,6 +27,7 @@ class Options:
     """The parameters of `prepare` that belong to some kinds only; a kind refuses those of others."""
 
     smiles: str | None = None
+    header: bool = True
     descriptors: bool = False
     forest: bool = False
     directed: bool = False
@@ -131,8 +132,11 @@ class Source(Protocol):
     ) -> tuple[Keys, Keys]:
         """Identity and group of each sample: (G, 2) and (G, 2), from the keys of its parts."""
 
-    def questions(self, path: Path, schema: Schema, smiles: str | None, chunk_rows: int) -> Questions:
+    def questions(self, path: Path, schema: Schema, options: Options, chunk_rows: int) -> Questions:
         """Open a file or folder whose rows are to be answered, at most `chunk_rows` at a time.
+
+        Args:
+            options: of which `smiles` and `header` say how a file is read.
 
         Raises:
             DataError: if it lacks what the model needs.

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from pipeline.rows.table import (
     Table,
     count_rows_hint,
@@ -45,7 +45,8 @@ def test_values_are_text_and_empty_cells_are_none(tmp_path: Path) -> None:
         ("a.csv", b"a,b\n\x00\x01\x02,1\n", "binary"),
         ("a.csv", b"PK\x03\x04rest", "Excel"),
         ("a.xlsx", b"PK\x03\x04rest", "Excel"),
-        ("a.smi", "C methane\n", "unknown kind"),
+        ("a.mol2", "C methane\n", "unknown kind"),
+        ("a.smi", "\n", "empty"),
         ("a.csv", b"\xff\xfea\x00,\x00b\x00\n\x00\xd8", "not the text it seems"),
         ("a.parquet", b"not parquet", "not a readable Parquet"),
         ("a.parquet", b"PAR1 but no more", "not a readable Parquet"),
@@ -133,6 +134,21 @@ def test_no_obvious_smiles_column(tmp_path: Path, header: str, row: str, said: s
     with pytest.raises(DataError, match=said):
         find_smiles_column(table, None)
     assert find_smiles_column(table, header.split(",")[0]) == header.split(",")[0]
+
+
+def test_a_header_that_is_a_molecule_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "CCO,1.5\nCCN,2.5\nCCC,3.5\n")
+    with pytest.raises(DataError, match=r"names the column of the molecules 'CCO'.* header=false .*smiles=CCO"):
+        find_smiles_column(open_table(path))
+    assert find_smiles_column(open_table(path), "CCO") == "CCO"
+    table = open_table(path, header=False)
+    assert (table.columns, find_smiles_column(table)) == (("column1", "column2"), "column1")
+    assert next(read_rows(table, ["column1"])).values["column1"].tolist() == ["CCO", "CCN", "CCC"]
+
+
+def test_only_csv_can_lack_a_header(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"header=false is for CSV files; a\.smi is none"):
+        open_table(write(tmp_path / "a.smi", "CCO\n"), header=False)
 
 
 def test_parse_numbers() -> None:

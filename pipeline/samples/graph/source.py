@@ -48,6 +48,8 @@ class GraphSource:
         return open_graph_tables(path).columns
 
     def open(self, path: Path, options: Options, targets: Sequence[str], workers: Workers) -> Data:
+        if not options.header:
+            raise ConfigError("header=false is for files of molecules; the columns of graph tables need their names.")
         if options.descriptors:
             raise ConfigError("descriptors=true is for molecules; pass number columns of graphs.csv as features=.")
         if options.forest:
@@ -74,7 +76,7 @@ class GraphSource:
     ) -> tuple[Keys, Keys]:
         return found, found
 
-    def questions(self, path: Path, schema: Schema, smiles: str | None, chunk_rows: int) -> Questions:
+    def questions(self, path: Path, schema: Schema, options: Options, chunk_rows: int) -> Questions:
         if not path.is_dir():
             return questions_of(open_table(path), {"nodes": "nodes", "edges": "edges"}, schema, chunk_rows)
         for name, columns in (("nodes", schema.node_columns), ("edges", schema.edge_columns)):

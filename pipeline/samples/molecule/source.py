@@ -48,7 +48,7 @@ class MoleculeSource:
             raise ConfigError(
                 "directed=, numeric= and categorical= are for folders of graph tables; molecules fix their own."
             )
-        table = open_table(path)
+        table = open_table(path, header=options.header)
         smiles = find_smiles_column(table, options.smiles)
         if (count_rows_hint(table) or 0) > CHUNK_ROWS:
             workers.start()  # while this process looks at the labels
@@ -69,13 +69,14 @@ class MoleculeSource:
 
         return exact_keys(found[:, 0], spooled, limits, workers)
 
-    def questions(self, path: Path, schema: Schema, smiles: str | None, chunk_rows: int) -> Questions:
+    def questions(self, path: Path, schema: Schema, options: Options, chunk_rows: int) -> Questions:
         if path.is_dir():
             raise DataError(
-                f"{path.absolute()} is a folder, but this model takes molecules; pass a CSV, Parquet or SDF file."
+                f"{path.absolute()} is a folder, but this model takes molecules; "
+                "pass a CSV, Parquet, SDF or SMILES file."
             )
-        table = open_table(path)
-        return questions_of(table, {self._column: find_smiles_column(table, smiles)}, schema, chunk_rows)
+        table = open_table(path, header=options.header)
+        return questions_of(table, {self._column: find_smiles_column(table, options.smiles)}, schema, chunk_rows)
 
     def requests(self, stored: Stored, indices: Ints) -> dict[str, list[Any]]:
         return {self._column: stored.ids(indices)}

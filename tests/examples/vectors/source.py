@@ -31,7 +31,7 @@ class VectorSource:
     def keys(self, found, spooled, limits, workers):
         return found, found
 
-    def questions(self, path, schema, smiles, chunk_rows):
+    def questions(self, path, schema, options, chunk_rows):
         return questions_of(open_table(path), {}, schema, chunk_rows)
 
     def requests(self, stored, indices):
