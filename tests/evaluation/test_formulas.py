@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
+from pipeline.evaluation.formulas import mcc_binary, prepare_statistics
 from pipeline.evaluation.metrics import (
     metrics_of,
     score_target,
@@ -121,3 +122,52 @@ def test_large_offset_loses_no_digits():
     y, error = rng.normal(size=200), rng.normal(size=200)
     near, far = values_of(NUMBER, y, y + error), values_of(NUMBER, y + 1e6, y + error + 1e6)
     assert far == pytest.approx(near, rel=1e-6)
+
+
+def test_weights_by_hand():
+    """Rows 0 and 1 counted 1 and 1, 2 and 0, 0 and 2: errors 1 and −3."""
+    statistics = prepare_statistics("regression", np.array([0.0, 4.0]), np.array([1.0, 1.0]))
+    found = statistics(np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]]))
+    assert found["mae"].tolist() == [2, 1, 3]
+    assert found["rmse"] == pytest.approx([np.sqrt(5), 1, 3])
+    assert found["r2"][0] == pytest.approx(1 - 5 / 4)
+    assert np.isnan(found["r2"][1:]).all()  # one label does not vary
+    assert np.isnan(found["spearman"]).all()  # nor does the answer
+
+
+def test_binary_weights_by_hand():
+    y, score = np.array([0.0, 1.0, 1.0]), np.array([0.6, 0.7, 0.2])
+    found = prepare_statistics("binary", y, score)(np.array([[1.0, 1.0, 1.0], [1.0, 2.0, 0.0], [0.0, 1.0, 2.0]]))
+    assert found["accuracy"] == pytest.approx([1 / 3, 2 / 3, 1 / 3])
+    assert found["roc_auc"][:2].tolist() == [0.5, 1.0]
+    assert found["prc_auc"][:2] == pytest.approx([(1 + 2 / 3) / 2, 1.0])
+    assert found["f1"][:2] == pytest.approx([0.5, 0.8])
+    assert [np.isnan(found[name][2]) for name in ("roc_auc", "prc_auc", "f1", "mcc")] == [True] * 4  # one class
+    assert found["brier"][0] == pytest.approx((0.36 + 0.09 + 0.64) / 3)
+
+
+@pytest.mark.parametrize("kind", ["regression", "binary", "multiclass"])
+@settings(max_examples=25)
+@given(data=st.data())
+def test_a_weight_is_a_row_that_stands_as_often(kind, data):
+    n = data.draw(st.integers(2, 12))
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    y = rng.integers(3 if kind == "multiclass" else 2, size=n).astype(float)
+    answer = rng.dirichlet(np.ones(3), size=n) if kind == "multiclass" else rng.integers(5, size=n) / 4
+    rows = rng.integers(n, size=n)
+    weights = np.bincount(rows, minlength=n).astype(float)
+    by_weight = prepare_statistics(kind, y, answer)(weights[None])
+    by_row = prepare_statistics(kind, y[rows], answer[rows])(np.ones((1, n)))
+    assert by_weight.keys() == by_row.keys()
+    for name, values in by_row.items():
+        np.testing.assert_allclose(by_weight[name], values, atol=1e-9, err_msg=name)
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=4, max_size=4))
+def test_matthews_correlation(counts):
+    tp, fp, fn, tn = counts
+    found = float(mcc_binary(tp, fp, fn, tn))
+    assert -1 <= round(found, 9) <= 1
+    assert found == pytest.approx(-float(mcc_binary(fp, tp, tn, fn)))  # every label turned round
+    product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    assert found == pytest.approx((tp * tn - fp * fn) / product**0.5 if product else 0.0)
