@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import mlflow
 import pytest
 
-from pipeline.errors import BundleError
 from tests.support.servers import refusal, serving_app, wait_until
 from tests.support.small_models import publish
 
@@ -103,34 +101,3 @@ def test_bytes_that_are_not_those_of_the_version_are_refused(tracking, env, tmp_
     client.delete_model_version_tag("bytes", version, "graphline.digest")
     assert "carries no digest" in refusal(["--model", "models:/bytes@champion"], **env)
     assert "no alias 'nobody'" in refusal(["--model", "models:/bytes@nobody"], **env)
-
-
-def approve(name, release, digest):
-    """A record of the log that releases a version, as `promote` writes it."""
-    from pipeline.review.history import Record
-    from pipeline.review.log import append, read_log
-
-    history = read_log(name)
-    facts = {field.name: "" for field in dataclasses.fields(Record)}
-    facts |= {"candidate": 1, "champion_before": 0, "format": 1, "time": "2026-11-01T12:00:00.000Z"}
-    facts |= {"sequence": history.next_number, "previous": history.head, "action": "approve", "model": name}
-    facts |= {"release": int(release), "champion_after": int(release), "digest": digest}
-    client = mlflow.MlflowClient()
-    if not client.search_registered_models(f"name = '{name}-decisions'"):
-        client.create_registered_model(f"{name}-decisions")
-    append(history, Record(**facts), f"models:/{name}/{release}")
-
-
-def test_where_there_is_a_log_only_its_releases_are_served(tracking, tmp_path):
-    from serving.server.releases import check_log, pin
-
-    first, digest = publish(tmp_path, "logged", 1)
-    assert check_log(pin("models:/logged@champion")) == "there is no logged-decisions, not compared"
-    approve("logged", first, digest)
-    assert check_log(pin("models:/logged@champion")) == "record 1 of logged-decisions"
-    second, digest = publish(tmp_path, "logged", 2)
-    with pytest.raises(BundleError, match=r"logged version 2.* is not released in logged-decisions"):
-        check_log(pin("models:/logged@champion"))
-    approve("logged", second, "0" * 64)  # other bytes under the same number
-    with pytest.raises(BundleError, match="is not released"):
-        check_log(pin(f"models:/logged/{second}"))
