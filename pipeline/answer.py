@@ -4,6 +4,7 @@
     <target>              number; multi-class: text    prediction    original unit, probability of the positive class,
                                                                       or the likeliest class
     <target>=<class>      number                       prediction    multi-class: probability of each class
+    <target>_call         text                         prediction    binary: the class, where a threshold is known
     <target>_std          number                       std           of an ensemble; of classes that of the likeliest
     error                 code                                       why the row has no answer, a key of `ROW_CODES`
     error_detail          text                                       the same for people
@@ -32,6 +33,7 @@ class AnswerColumn(NamedTuple):
         target: that it is about; None: the row as a whole.
         label: class whose probability it is.
         output: of `model.onnx`, of which it is made; "": every bundle answers it.
+        threshold: probability from which it names the second class; None where it names none.
     """
 
     name: str
@@ -39,20 +41,29 @@ class AnswerColumn(NamedTuple):
     target: str | None = None
     label: str | None = None
     output: str = ""
+    threshold: float | None = None
 
 
 ROW_COLUMNS = (AnswerColumn(ERROR, "code"), AnswerColumn(ERROR_DETAIL, "text"), AnswerColumn(WARNING, "text"))
 
 
-def target_columns(target: str, classes: Sequence[str]) -> tuple[AnswerColumn, ...]:
+def call_column(target: str) -> str:
+    """The column that names the class of a binary target."""
+    return f"{target}_call"
+
+
+def target_columns(target: str, classes: Sequence[str], threshold: float | None = None) -> tuple[AnswerColumn, ...]:
     """Every column that a bundle may answer for a target, in order.
 
     Args:
         classes: those with a probability each; none where the answer is one number.
+        threshold: of a binary target, where one was chosen.
     """
+    call = AnswerColumn(call_column(target), "text", target, output=PREDICTION, threshold=threshold)
     return (
         AnswerColumn(target, "text" if classes else "number", target, output=PREDICTION),
         *(AnswerColumn(f"{target}={label}", "number", target, label, PREDICTION) for label in classes),
+        *([] if threshold is None else [call]),
         AnswerColumn(f"{target}_std", "number", target, output=STD),
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from pipeline.answer import ROW_COLUMNS, AnswerColumn, answered, predicted_numbers, target_columns
+from pipeline.answer import ROW_COLUMNS, AnswerColumn, answered, call_column, predicted_numbers, target_columns
 from pipeline.errors import ConfigError, StoreError
 
 SCHEMA_VERSION = 1
@@ -74,6 +74,8 @@ class Target:
         classes: names of the classes by index; binary: (negative, positive); empty for regression.
         transform: `log10` (trained scale is log10 of the value) or `p` (−log10 of the value in mol/L; `unit`
             is then one of `MOLAR_UNITS`). Answers are in original units; metrics are on the trained scale.
+        threshold: probability from which a model calls a binary target positive, as chosen on validation; None in data,
+            and in bundles of before.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Target:
     description: str | None = None
     transform: Literal["log10", "p"] | None = None
     classes: tuple[str, ...] = ()
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         if self.name in RESERVED_NAMES:
@@ -121,7 +124,7 @@ class Target:
     @property
     def answer_columns(self) -> tuple[AnswerColumn, ...]:
         """Every column that a bundle may answer for it, in order."""
-        return target_columns(self.name, self.answered_classes)
+        return target_columns(self.name, self.answered_classes, self.threshold)
 
     @property
     def key(self) -> str:
@@ -251,7 +254,11 @@ class Schema:
         return self.graph_columns + self.descriptor_columns + fingerprint
 
     def to_json(self) -> str:
-        return json.dumps({"schema_version": SCHEMA_VERSION} | dataclasses.asdict(self), indent=1, ensure_ascii=False)
+        values = {"schema_version": SCHEMA_VERSION} | dataclasses.asdict(self)
+        for target in values["targets"]:
+            if target["threshold"] is None:
+                del target["threshold"]  # what has none reads as before, also for the code of before
+        return json.dumps(values, indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Schema:
@@ -278,7 +285,8 @@ def _answer_names(target: Target) -> list[str]:
     """Every column that may hold answers for a target, as served and in the prediction table."""
     stems = [f"{target.name}.{who}" for who in ANSWERERS]
     numbers = [name for stem in stems for name in predicted_numbers(stem, target.answered_classes)]
-    return list(dict.fromkeys([*(column.name for column in target.answer_columns), *stems, *numbers]))
+    calls = [call_column(target.name)] if target.task.has_threshold else []
+    return list(dict.fromkeys([*(column.name for column in target.answer_columns), *calls, *stems, *numbers]))
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

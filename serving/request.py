@@ -208,6 +208,8 @@ def _said(column: AnswerColumn, classes: Sequence[str], outputs: Mapping[str, ND
     values = outputs[column.output]
     if column.label is not None:
         return _numbers(values[:, classes.index(column.label)])
+    if column.threshold is not None:
+        return [classes[value >= column.threshold] for value in _numbers(values[:, 0])]
     likeliest = outputs[PREDICTION].argmax(axis=1)
     if column.holds == "text":
         return [classes[k] for k in likeliest]

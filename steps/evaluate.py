@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,8 +53,10 @@ if TYPE_CHECKING:
     from pipeline.bundle.parity import ParityReport
     from pipeline.evaluation.champion import Champion
     from pipeline.evaluation.judge import Evaluation
+    from pipeline.network.network import GraphNetwork
     from pipeline.report.card import CardInputs
     from pipeline.runs.tracking import StepRun
+    from pipeline.schema import Schema
     from pipeline.store.store import Store
 
 
@@ -171,7 +173,7 @@ def open_given(step: StepRun, config: EvaluateConfig) -> Given:
 
 
 def export(given: Given, onnx: Path) -> Exported:
-    """Networks → ONNX → parity gate → bundle."""
+    """Networks → thresholds → ONNX → parity gate → bundle."""
     from pipeline.bundle.build import STORE, build_bundle
     from pipeline.bundle.export import export_onnx
     from pipeline.bundle.parity import check_parity
@@ -179,8 +181,9 @@ def export(given: Given, onnx: Path) -> Exported:
     from pipeline.dataset.split import TEST
     from pipeline.training.train import load_networks
 
-    store, schema = given.store, given.store.schema
-    networks = load_networks(given.checkpoints, schema, store.statistics)
+    store = given.store
+    networks = load_networks(given.checkpoints, store.schema, store.statistics)
+    schema = with_thresholds(store, networks)
     export_onnx(networks, schema, onnx, {"store": store.digest})
     scale = np.concatenate(
         [
@@ -194,6 +197,19 @@ def export(given: Given, onnx: Path) -> Exported:
     shutil.rmtree(given.folder, ignore_errors=True)  # of an evaluation that never finished
     digest = build_bundle(given.folder, onnx, schema, example, {STORE: store.digest})
     return Exported(digest, parity, example)
+
+
+def with_thresholds(store: Store, networks: Sequence[GraphNetwork]) -> Schema:
+    """The schema of the bundle: that of the store, and from which probability on each binary target is called."""
+    from pipeline.bundle.torch_answers import answer_graphs
+    from pipeline.dataset.split import VALIDATION
+    from pipeline.evaluation.predictions import choose_thresholds
+
+    schema, validation = store.schema, store.indices(VALIDATION)
+    if not any(target.task.has_threshold for target in schema.targets):
+        return schema
+    chosen = choose_thresholds(schema, store.arrays.y[validation], answer_graphs(networks, store, validation))
+    return replace(schema, targets=tuple(replace(one, threshold=chosen.get(one.name)) for one in schema.targets))
 
 
 def card_of(given: Given, made: Exported, found: Evaluation) -> CardInputs:

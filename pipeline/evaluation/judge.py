@@ -34,7 +34,7 @@ from pipeline.evaluation.predictions import (
 )
 from pipeline.evaluation.verdict import Verdict
 from pipeline.scale import to_trained_scale
-from pipeline.schema import Target
+from pipeline.schema import Schema, Target
 
 if TYPE_CHECKING:
     from pipeline.store.store import Store
@@ -88,7 +88,7 @@ def judge_bundle(
     costs = _measure(store, folder, champion if theirs else None)
     basis = VerdictBasis(
         schema,
-        _thresholds(store, validation),
+        _served_thresholds(folder) or _thresholds(store, validation),
         resamples,
         costs.metrics(),
         champion,
@@ -105,6 +105,12 @@ def judge_bundle(
         {target.name: _calibrate(store, t, table, validation, tested) for t, target in enumerate(schema.targets)},
         "Forest: {trees} trees on {columns} graph-blind columns.".format(**how),
     )
+
+
+def _served_thresholds(folder: Path) -> dict[str, float]:
+    """From which probability on the bundle itself calls its binary targets; nothing where it does not."""
+    schema = Schema.from_json((folder / "artifacts" / "schema.json").read_text(encoding="utf-8"))
+    return {target.name: target.threshold for target in schema.targets if target.threshold is not None}
 
 
 def _thresholds(store: Store, answers: SideAnswers) -> dict[str, float]:

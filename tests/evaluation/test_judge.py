@@ -170,6 +170,10 @@ def test_baselines_are_called_at_thresholds_of_their_own(tmp_path, monkeypatch):
     for name, value in first.metrics.items():
         if name.startswith("baseline/"):
             assert second.metrics[name] == value, name
+    # A bundle that calls by itself is judged as it calls.
+    called = dataclasses.replace(large, targets=(dataclasses.replace(large.targets[0], threshold=0.5),))
+    bundle_in(tmp_path / "called", 0.03, called)
+    assert judged(store, tmp_path / "called", "large", tmp_path).basis.thresholds == {"large": 0.5}
     # Told again from what is logged; an evaluation of before has no thresholds of baselines.
     old = json.loads(first.basis.to_json())
     del old["baseline_thresholds"]

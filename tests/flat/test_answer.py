@@ -10,6 +10,7 @@ from pipeline.answer import OUTPUTS, PREDICTION, STD
 from pipeline.errors import ConfigError
 from pipeline.samples.kinds import request_columns
 from pipeline.schema import Schema, Target
+from tests.support.schemas import toy_schema
 from tests.support.small_models import GRAPHS, MOLECULES
 
 
@@ -35,6 +36,18 @@ def test_the_table_says_what_a_column_holds_and_whose_it_is():
     assert [name for name, one in table.items() if one.output == STD] == ["size_std", "active_std", "colour_std"]
     assert (table["colour=red"].target, table["colour=red"].label) == ("colour", "red")
     assert {one.target for one in table.values()} == {"size", "active", "colour", None}
+
+
+def test_a_binary_target_is_called_where_the_bundle_knows_a_threshold():
+    """Bundles of before know none: they answer as before, and their schema reads as before."""
+    toxic = Target("toxic", "binary", classes=("no", "yes"))
+    before, now = (toy_schema(dataclasses.replace(toxic, threshold=one)) for one in (None, 0.25))
+    assert names(before, PREDICTION) == ["toxic", "error", "error_detail", "warning"]
+    assert names(now, PREDICTION) == ["toxic", "toxic_call", "error", "error_detail", "warning"]
+    assert "threshold" not in before.to_json()
+    assert Schema.from_json(now.to_json()) == now
+    with pytest.raises(ConfigError, match="toxic_call"):
+        toy_schema(toxic, Target("toxic_call", "regression"))
 
 
 def test_an_output_that_has_no_column_changes_nothing():

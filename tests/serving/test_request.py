@@ -17,11 +17,11 @@ from pipeline.samples.graph.columns import read_feature
 from pipeline.samples.kinds import request_columns
 from pipeline.samples.molecule import kind as molecule
 from pipeline.samples.molecule.smiles import parse_smiles
-from pipeline.schema import Column, Limits
+from pipeline.schema import Column, Limits, Target
 from pipeline.serveconfig import ServeConfig
 from serving import request
 from serving.request import Answers, Categories, read_request
-from tests.support.schemas import GRAPHS, MOLECULES
+from tests.support.schemas import GRAPHS, MOLECULES, toy_schema
 from tests.support.small_models import chain, graph_row
 
 
@@ -172,6 +172,16 @@ def test_answers_of_every_kind_of_target():
     assert (last["colour"], last["colour_std"], last["warning"]) == ("red", 0.25, "look out")
     assert type(first["size"]) is float
     json.dumps(table.to_dict("records"), allow_nan=False)
+
+
+def test_the_class_is_called_from_the_threshold_up():
+    """Of the number that the client reads: 0.3 is 0.3, though float32 holds a little more."""
+    schema = toy_schema(Target("toxic", "binary", classes=("no", "yes"), threshold=0.3))
+    answers = Answers(schema, schema.answer_columns([PREDICTION]), 4)
+    answers.add_errors({3: RowError("missing", "nothing there")})
+    answers.add(np.arange(3), {"prediction": np.array([[0.29], [0.3], [0.9]], np.float32)}, [None] * 3)
+    assert answers.table()["toxic_call"].tolist() == ["no", "yes", "yes", None]
+    assert answers.table()["toxic"].tolist() == [0.29, 0.3, 0.9, None]
 
 
 def test_records_are_those_of_pandas_before_and_after_an_edit():
