@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.errors import RowError
 from pipeline.samples.graph.keys import Hashes, skeleton_hashes
 from pipeline.samples.molecule.featurize import SKELETON_COLUMNS, featurize_smiles
-from pipeline.samples.molecule.smiles import digest, molecule_keys, parse_smiles
+from pipeline.samples.molecule.smiles import digest, light_smiles, molecule_keys, parse_smiles
 from pipeline.samples.packed import Names, Piece
 from pipeline.samples.source import Keys, Part
 from pipeline.samples.workers import Workers
@@ -141,8 +141,20 @@ def _featurize(smiles: list[object], *, wanted: Wanted) -> _Made:
         fingerprint=wanted.fingerprint,
     )
     skeleton = skeleton_hashes(made.chunk, SKELETON_COLUMNS)
+    _lighten(skeleton, [smiles[i] for i in made.good], wanted.limits)
     keys = np.stack([skeleton, np.zeros_like(skeleton)], axis=1)
     return _Made(Piece.of(made.chunk), made.good, made.errors, keys, made.scaffold)
+
+
+def _lighten(skeleton: Hashes, smiles: Sequence[object], limits: Limits) -> None:
+    """Give molecules with heavy hydrogens, which are nodes, the skeleton of their twins without: they are one group."""
+    twins = {i: twin for i, text in enumerate(smiles) if (twin := light_smiles(str(text), limits)) is not None}
+    if not twins:
+        return
+    made = featurize_smiles(list(twins.values()), limits)
+    where = np.array(list(twins))[made.good]
+    if len(where):
+        skeleton[where] = skeleton_hashes(made.chunk, SKELETON_COLUMNS)
 
 
 def _digests(smiles: list[str], *, limits: Limits) -> Keys:

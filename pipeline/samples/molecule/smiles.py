@@ -20,6 +20,7 @@ _TIMESTAMP = re.compile(r"^\[\d\d:\d\d:\d\d\] ")
 _POSITION = re.compile(r"around position (\d+):")
 _STEREO_OR_ISOTOPE = re.compile(r"[@/\\]|\[\d")
 _MAX_SCAFFOLD_RINGS = 60  # RDKit's scaffold takes 0.04 s for 50 rings, 4 s for 200
+_HEAVY_HYDROGEN = re.compile(r"\[\d+H")
 _ATOM_MAP = re.compile(r":\d+\]")
 # A text without these has no stereo, no map numbers, no extension, and no hydrogen that is an atom of its own.
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9()\[\]=#.%+-]|\[[\dHDT#]")
@@ -49,6 +50,7 @@ def parse_smiles(smiles: str, limits: Limits) -> Chem.Mol:
     if _ATOM_MAP.search(smiles):  # numbers of a reaction, not of the molecule: they must not part equal molecules
         for atom in mol.GetAtoms():
             atom.SetAtomMapNum(0)
+        Chem.AssignStereochemistry(mol, cleanIt=True, force=True)  # the numbers told equal neighbours apart
     return mol
 
 
@@ -92,7 +94,28 @@ def identity_key(mol: Chem.Mol) -> str:
 
 def group_key(mol: Chem.Mol) -> str:
     """Canonical SMILES without stereo and isotopes: molecules of one group stay on one side of a split."""
-    return str(Chem.MolToSmiles(mol, isomericSmiles=False))
+    return str(Chem.MolToSmiles(light(mol), isomericSmiles=False))
+
+
+def light(mol: Chem.Mol) -> Chem.Mol:
+    """The molecule as it is; where it has isotopes, without them and stereo: deuterium is an implicit hydrogen then."""
+    if not any(atom.GetIsotope() for atom in mol.GetAtoms()):
+        return mol
+    plain = Chem.Mol(mol)
+    for atom in plain.GetAtoms():
+        atom.SetIsotope(0)
+    Chem.RemoveStereochemistry(plain)  # for a double bond's sake a hydrogen would stay
+    return Chem.RemoveHs(plain)
+
+
+def light_smiles(smiles: str, limits: Limits) -> str | None:
+    """The SMILES of the molecule without isotopes, where it has heavy hydrogens; else None, as for unreadable text."""
+    if not _HEAVY_HYDROGEN.search(smiles):
+        return None
+    try:
+        return str(Chem.MolToSmiles(light(parse_smiles(smiles, limits))))
+    except (RowError, ValueError, RuntimeError):
+        return None
 
 
 def scaffold_key(mol: Chem.Mol) -> str:
@@ -102,6 +125,7 @@ def scaffold_key(mol: Chem.Mol) -> str:
 
     Source: Bemis and Murcko 1996, doi:10.1021/jm9602928.
     """
+    mol = light(mol)
     if 0 < mol.GetRingInfo().NumRings() <= _MAX_SCAFFOLD_RINGS:
         return group_key(Chem.MurckoDecompose(mol))
     return group_key(mol)

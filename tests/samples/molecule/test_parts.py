@@ -22,6 +22,10 @@ WRITINGS = [  # the rows of one molecule, another one with stereo only, another 
     ["C1CC1C1CC1"],
     ["[13CH3]O", "O[13CH3]"],
     ["CO", "OC"],
+    ["[2H]OC", "CO[2H]"],
+    ["[2H]C([2H])([2H])O"],
+    ["C[C@H]([2H])O"],
+    ["CCO"],
     ["C1CCCCCCCC1.C1CCCC1"],  # every atom and its surroundings as in the next one
     ["C1CCCCCCC1.C1CCCCC1", "C1CCCCC1.C1CCCCCCC1"],
 ]
