@@ -7,24 +7,18 @@ from rdkit.Chem import Descriptors
 
 from pipeline.evaluation import baselines
 from pipeline.evaluation.baselines import Inputs, fit_baselines
-from pipeline.graph import Graph, pack
+from pipeline.graph import pack
 from pipeline.network.trees import choose_rows
 from pipeline.samples.graph.describe import describe_graphs
 from pipeline.samples.molecule.describe import describe_molecules
-from pipeline.schema import Column, Target
+from pipeline.schema import Target
+from tests.support.graphs import SHAPES, make_shape
 from tests.support.schemas import toy_schema
 
 NUMBER = Target("mass", "regression")
 BINARY = Target("ring", "binary", classes=("no", "yes"))
 CLASSES = Target("size", "multiclass", classes=("small", "medium", "large", "never"))
 SMILES = [prefix + "C" * n + tail for n in range(1, 11) for prefix in ("", "O", "N") for tail in ("", "C1CC1")]
-
-GRAPHS = toy_schema(
-    NUMBER,
-    data_kind="graph",
-    node_columns=(Column("kind", "categorical", ("a", "b")), Column("load", "numeric")),
-    edge_columns=(Column("bond", "categorical", ("x",)), Column("length", "numeric")),
-)
 
 
 @pytest.fixture(autouse=True)
@@ -47,21 +41,7 @@ def inputs_of(smiles, y):
 
 
 def graphs_of(y, u, made):
-    return Inputs(y, u, lambda rows, pool: describe_graphs(pack([made[row] for row in rows]), GRAPHS))
-
-
-def graph(num_nodes, edges=(), load=None, kinds=None):
-    e = 2 * len(edges)
-    pairs = np.array([pair for s, t in edges for pair in ((s, t), (t, s))], dtype=np.int32).reshape(e, 2).T
-    return Graph(
-        x=np.array(kinds or [1] * num_nodes, dtype=np.int32).reshape(num_nodes, 1),
-        x_float=np.array(load or [0.0] * num_nodes, dtype=np.float32).reshape(num_nodes, 1),
-        edge_index=pairs,
-        edge_attr=np.ones((e, 1), dtype=np.int32),
-        edge_float=np.full((e, 1), 2.0, dtype=np.float32),
-        u=np.empty(0, np.float32),
-        y=np.empty(1, np.float32),
-    )
+    return Inputs(y, u, lambda rows, pool: describe_graphs(pack([made[row] for row in rows]), SHAPES))
 
 
 def test_all_kinds_learn():
@@ -96,15 +76,15 @@ def test_twice_the_same_on_any_number_of_cores(monkeypatch):
 
 def test_graph_features_are_seen():
     u = np.random.default_rng(0).normal(size=(60, 1)).astype(np.float32)
-    inputs = graphs_of(u, u, [graph(2, [(0, 1)])] * 60)
-    found = fit_baselines(GRAPHS, inputs, {"test": inputs})
+    inputs = graphs_of(u, u, [make_shape(2, [(0, 1)])] * 60)
+    found = fit_baselines(SHAPES, inputs, {"test": inputs})
     assert np.corrcoef(found.answers["forest"]["mass"]["test"], u[:, 0])[0, 1] > 0.95
 
 
 def test_nothing_to_tell_rows_apart_is_the_mean():
     y = np.arange(12, dtype=np.float32)[:, None]
-    inputs = graphs_of(y, np.empty((12, 0), np.float32), [graph(1)] * 12)
-    found = fit_baselines(GRAPHS, inputs, {"test": inputs})
+    inputs = graphs_of(y, np.empty((12, 0), np.float32), [make_shape(1)] * 12)
+    found = fit_baselines(SHAPES, inputs, {"test": inputs})
     np.testing.assert_allclose(found.answers["forest"]["mass"]["test"], y.mean(), atol=1)
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch, Data
 
 from pipeline.graph import Graph
+from pipeline.schema import Column, Schema, Target
 
 
 def make_graph(num_nodes, bonds, *, seed=0, widths=(2, 1, 2, 1, 2, 3), directed=False):
@@ -63,3 +64,27 @@ def pyg_batch(many):
 def assert_graphs_equal(one, other):
     for name, a, b in zip(Graph._fields, one, other, strict=True):
         np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+SHAPES = Schema(
+    "shapes",
+    "graph",
+    (Target("mass", "regression"),),
+    (Column("kind", "categorical", ("a", "b")), Column("load", "numeric")),
+    (Column("bond", "categorical", ("x",)), Column("length", "numeric")),
+)
+"""Graphs with a category and a number a node, and a number an edge."""
+
+
+def make_shape(num_nodes, edges=(), load=None, kinds=None):
+    e = 2 * len(edges)
+    pairs = np.array([pair for s, t in edges for pair in ((s, t), (t, s))], dtype=np.int32).reshape(e, 2).T
+    return Graph(
+        x=np.array(kinds or [1] * num_nodes, dtype=np.int32).reshape(num_nodes, 1),
+        x_float=np.array(load or [0.0] * num_nodes, dtype=np.float32).reshape(num_nodes, 1),
+        edge_index=pairs,
+        edge_attr=np.ones((e, 1), dtype=np.int32),
+        edge_float=np.full((e, 1), 2.0, dtype=np.float32),
+        u=np.empty(0, np.float32),
+        y=np.empty(1, np.float32),
+    )
