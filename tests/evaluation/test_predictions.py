@@ -286,7 +286,7 @@ def logged(tmp_path):
 def test_logged_predictions_are_judged_by_the_present_gate(logged, gate, passed):
     verdict = judge_logged(logged, Gate(gate))
     assert verdict.passed is passed
-    assert {check.name.split("/")[1] for check in verdict.checks} == {"log S__", "colour"}
+    assert {check.name.split("/")[1] for check in verdict.checks} == {"log S_µ", "colour"}
 
 
 def test_a_better_baseline_is_held_against_the_model_on_the_same_rows():

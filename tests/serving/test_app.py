@@ -72,7 +72,7 @@ def test_text_and_booleans_are_no_numbers_and_harm_no_neighbour(app):
     rows = [ROW | {"temperature": "2"}, ROW, {"smiles": "C(", "temperature": True}, ROW | {"temperature": None}]
     answers = app.invoke({"dataframe_records": rows}).json["predictions"]
     assert [answer["error"] for answer in answers] == ["wrong_type", None, "invalid_smiles", "missing"]
-    assert answers[0]["error_detail"] == "'temperature' is no number."
+    assert answers[0]["error_detail"] == "the feature 'temperature' takes numbers"
     assert answers[1] == app.invoke(BODY).json["predictions"][0]
 
 
