@@ -39,7 +39,7 @@ def test_a_table_is_answered_in_the_order_of_its_rows(child):
 
 def test_nothing_is_written_into_the_bundle(child, bundle):
     child.ask(TABLE)
-    assert not list(bundle.rglob("__pycache__"))
+    assert not [path for path in bundle.rglob("__pycache__") if path.is_dir()]  # an empty file keeps its place
 
 
 def test_a_process_that_was_killed_says_so(bundle):

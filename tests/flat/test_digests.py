@@ -42,12 +42,14 @@ def test_the_digest_of_a_folder_is_that_of_its_list(bundle: Path) -> None:
     assert verify(moved) == digest
 
 
-def test_what_mlflow_and_python_write_beside_a_model_is_not_signed(bundle: Path) -> None:
+def test_what_mlflow_writes_beside_a_model_is_not_signed_and_compiled_code_is_refused(bundle: Path) -> None:
     digest = write_digests(bundle)
     (bundle / "registered_model_meta").write_text("model_name: x")
+    assert verify(bundle) == digest
     (bundle / "sub" / "__pycache__").mkdir()
     (bundle / "sub" / "__pycache__" / "a.pyc").write_bytes(b"x")
-    assert verify(bundle) == digest
+    with pytest.raises(BundleError, match=r"'sub/__pycache__/a\.pyc'"):
+        verify(bundle)
 
 
 @pytest.mark.parametrize(

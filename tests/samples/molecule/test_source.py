@@ -63,10 +63,10 @@ def test_parts_hold_the_good_molecules_and_a_reason_for_each_other(file):
 
 
 def test_questions_take_the_column_that_holds_the_molecules(file, tmp_path):
-    found = SOURCE.questions(file, toy_schema(), None, 2)
+    found = SOURCE.questions(file, toy_schema(), Options(), 2)
     assert [question.columns["smiles"] for question in found.questions] == [["CCO", "C1CC"], ["c1ccccc1C"]]
     with pytest.raises(DataError, match="is a folder, but this model takes molecules"):
-        SOURCE.questions(tmp_path, MOLECULES, None, 2)
+        SOURCE.questions(tmp_path, MOLECULES, Options(), 2)
 
 
 def test_molecules_are_one_without_stereo_and_spelling():
