@@ -131,12 +131,6 @@ def test_rare_and_foreign_categories_are_unknown(code):
     assert not torch.allclose(answers[0], answer(network(), [known])[0])
 
 
-def test_many_categories_take_the_other_way_to_the_same_vectors(monkeypatch):
-    here = answer(network(), GRAPHS)
-    monkeypatch.setattr("pipeline.network.encoder._MULTI_HOT_CODES", 0)
-    torch.testing.assert_close(answer(network(), GRAPHS), here)
-
-
 def test_dropout_takes_descriptors_and_never_a_users_own_feature():
     columns = tuple(Column(f"d{k}", "numeric") for k in range(50))
     schema = dataclasses.replace(SCHEMA, graph_columns=(Column("t", "numeric"),), descriptor_columns=columns)

@@ -1,4 +1,4 @@
-"""`Encoder` in its quick forms: each distinct row is encoded once, or each that there can be."""
+"""`Encoder` in its quick forms: each distinct row is encoded once, or by few operators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pipeline.network.encoder import Encoder
 from pipeline.network.forms.equal_rows import Rows, group_rows, to_tensors
 from pipeline.network.forms.operators import distinct
 
-_FEW_KINDS = 1024
 _LARGEST_KEY = 2**62
 
 
@@ -30,17 +29,11 @@ def exported(encoder: Encoder, codes: Tensor, numbers: Tensor) -> Rows:
     """As `Encoder`, each distinct row once where a row has a key and no numbers."""
     if encoder.table is not None and encoder.linear is None and can_key(encoder.rows):
         return Rows(*embed_distinct(codes, encoder.table, encoder.bias, encoder.rows))
-    return _each_row(encoder, codes, numbers)
+    return each_row(encoder, codes, numbers)
 
 
-def small(encoder: Encoder, codes: Tensor, numbers: Tensor) -> Rows:
-    """As `Encoder`; where there are few kinds of rows, all are computed when the file is loaded."""
-    if encoder.table is not None and encoder.linear is None and few_kinds(encoder.rows):
-        return Rows(*embed_distinct(codes, encoder.table, encoder.bias, encoder.rows))
-    return _each_row(encoder, codes, numbers)
-
-
-def _each_row(encoder: Encoder, codes: Tensor, numbers: Tensor) -> Rows:
+def each_row(encoder: Encoder, codes: Tensor, numbers: Tensor) -> Rows:
+    """As `Encoder`, with the tables of codes made when the file is loaded."""
     if encoder.table is None:
         return Rows(encoder(codes, numbers))
     return Rows(encoder.add_numbers(embed(codes, encoder.table, encoder.bias, encoder.rows), numbers))
@@ -54,7 +47,7 @@ def embed(codes: Tensor, table: Tensor, bias: Tensor, rows: Sequence[Sequence[in
 
 
 def embed_distinct(codes: Tensor, table: Tensor, bias: Tensor, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """As `embed`, of each distinct row, or of each that there can be if those are few.
+    """As `embed`, of each distinct row.
 
     Args:
         codes: (K, F) int64, any value; one outside its column is read as 0.
@@ -69,13 +62,9 @@ def embed_distinct(codes: Tensor, table: Tensor, bias: Tensor, rows: Sequence[Se
     sizes = [len(column) + 1 for column in rows]
     strides = torch.tensor([math.prod(sizes[k + 1 :]) for k in range(len(sizes))])
     columns = codes.T.clamp(min=0).minimum(last)
-    kind = strides @ columns
-    if few_kinds(rows):  # computed when the file is loaded
-        columns = torch.cartesian_prod(*map(torch.arange, sizes)).reshape(-1, len(sizes)).T
-    else:  # a row of each kind, not the digits of its key: the exporter divides integers as float32
-        row, kind = distinct(kind)
-        columns = columns.index_select(1, row)
-    return F.embedding(columns + offsets, of_code).sum(dim=0), kind
+    # A row of each kind, not the digits of its key: the exporter divides integers as float32.
+    row, kind = distinct(strides @ columns)
+    return F.embedding(columns.index_select(1, row) + offsets, of_code).sum(dim=0), kind
 
 
 def _by_code(table: Tensor, bias: Tensor, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,11 +77,6 @@ def _by_code(table: Tensor, bias: Tensor, rows: Sequence[Sequence[int]]) -> tupl
     of_code = torch.cat([of_code[: sizes[0]] + bias, of_code[sizes[0] :]])
     last, offsets = torch.tensor(sizes) - 1, torch.tensor([sum(sizes[:k]) for k in range(len(sizes))])
     return of_code, last[:, None], offsets[:, None]
-
-
-def few_kinds(rows: Sequence[Sequence[int]]) -> bool:
-    """Whether there are so few kinds of rows that all are computed when the file is loaded."""
-    return bool(rows) and math.prod(len(column) + 1 for column in rows) <= _FEW_KINDS
 
 
 def can_key(rows: Sequence[Sequence[int]]) -> bool:

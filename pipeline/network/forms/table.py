@@ -18,7 +18,7 @@ FORMS: Mapping[Callable[..., Any], Mapping[Form, Callable[..., Any]]] = {
         "equal_rows": encoder.equal_rows,
         "only": encoder.exported,
         "large": encoder.exported,
-        "small": encoder.small,
+        "small": encoder.each_row,
     },
     DMPNN.forward: {
         "equal_rows": dmpnn.equal_rows,

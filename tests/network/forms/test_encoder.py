@@ -7,8 +7,7 @@ import torch
 from pipeline.network.forms.encoder import can_key, embed, embed_distinct
 
 
-def test_each_distinct_row_is_embedded_once(monkeypatch):
-    monkeypatch.setattr("pipeline.network.forms.encoder._FEW_KINDS", 0)
+def test_each_distinct_row_is_embedded_once():
     table, bias = torch.tensor([[1.0], [2.0], [10.0], [20.0], [40.0]]), torch.tensor([100.0])
     rows = [[0, 1], [2, 3, 4]]
     codes = torch.tensor([[1, 2], [0, 0], [1, 2], [9, 1], [1, -5]])  # 9 and -5 are outside: read as 0
@@ -16,10 +15,6 @@ def test_each_distinct_row_is_embedded_once(monkeypatch):
     assert h.index_select(0, row)[:, 0].tolist() == [142, 111, 142, 121, 112]
     assert len(h) == 4
     assert torch.equal(embed(codes, table, bias, rows), h.index_select(0, row))
-    monkeypatch.undo()
-    every, kind = embed_distinct(codes, table, bias, rows)  # 3 × 4 kinds are few: all of them, whatever comes
-    assert torch.equal(every.index_select(0, kind), h.index_select(0, row))
-    assert len(every) == 12
 
 
 def test_rows_of_many_large_columns_have_no_key():

@@ -22,5 +22,5 @@ def test_a_step_tells_nodes_apart_by_what_is_around_them(seed):
         ]
         color = step.color.tolist()
         assert len(set(zip(around, color, strict=True))) == len(set(around)) == len(set(color))
-        assert step.pick[step.color].tolist() == before
+        assert step.before[step.color].tolist() == before
         before = color

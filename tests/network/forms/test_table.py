@@ -136,8 +136,6 @@ def test_a_form_that_does_not_fit_leaves_the_plain_one():
     assert dmpnn.equal_rows(layers.eval(), rows[0], edge_index, rows[1], reverse) is not None
     stack = Stack(GINEConv, H, 2, 0.0)
     assert gine.equal_rows(stack, rows[0], edge_index, rows[1]) is not None
-    with torch.autocast("cpu", torch.bfloat16):
-        assert gine.equal_rows(stack, rows[0], edge_index, rows[1]) is None
     torch.manual_seed(1)
     found = table.compute(layers.train(), rows[0], edge_index, rows[1], reverse)
     torch.manual_seed(1)
