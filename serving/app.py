@@ -27,7 +27,7 @@ from pipeline.machine import usable_cores
 from pipeline.telemetry import SWITCHES
 from serving.server import releases
 from serving.server.connection import Connection
-from serving.server.fleet import Fleet, Release
+from serving.server.fleet import Fleet, ServedBundle
 from serving.server.front import Gate, write_line
 from serving.server.limits import Limits
 from serving.server.prometheus import Metrics
@@ -117,7 +117,7 @@ async def serve(options: argparse.Namespace, listening: socket.socket) -> None:
     write_line(event="stopped")
 
 
-def open_release(options: argparse.Namespace) -> tuple[releases.Pinned | None, Release, str]:
+def open_release(options: argparse.Namespace) -> tuple[releases.Pinned | None, ServedBundle, str]:
     """What the command line names, verified, and what the log of decisions says of it.
 
     Raises:
@@ -130,7 +130,7 @@ def open_release(options: argparse.Namespace) -> tuple[releases.Pinned | None, R
     return pinned, releases.fetch(pinned), said
 
 
-async def start(fleet: Fleet, release: Release, said: str) -> None:
+async def start(fleet: Fleet, release: ServedBundle, said: str) -> None:
     """Let a release take over, if it passes its self-test.
 
     Args:

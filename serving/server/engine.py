@@ -35,7 +35,7 @@ log = logging.getLogger("serving")
 
 
 @dataclass
-class Request:
+class Invocation:
     """One request, and what is noted while it is answered."""
 
     id: int
@@ -69,7 +69,7 @@ class Engine:
 
     async def describe(self) -> dict[str, Any]:
         """What the model takes and answers, and its answer to its own example."""
-        request = Request(0, "invocations", JSON, json.dumps(self.example).encode())
+        request = Invocation(0, "invocations", JSON, json.dumps(self.example).encode())
         status, body = await self.answer(request)
         return {
             "inputs": self.inputs,
@@ -79,7 +79,7 @@ class Engine:
             "answer": json.loads(body) if status == 200 else None,
         }
 
-    async def answer(self, request: Request) -> tuple[int, bytes]:
+    async def answer(self, request: Invocation) -> tuple[int, bytes]:
         """Status and body of the answer, always JSON; a refusal never repeats what the client sent."""
         set_deadline(request.deadline)
         work = self._infer if request.kind == "infer" else self._invoke
@@ -88,19 +88,19 @@ class Engine:
         except RequestError as refusal:
             return refusal.status, refusal.body(v2=request.kind == "infer")
 
-    def _invoke(self, request: Request) -> bytes:
+    def _invoke(self, request: Invocation) -> bytes:
         """A request of `/invocations`."""
         table = read_table(request.body, request.content_type, self.inputs)
         return json.dumps({"predictions": self._predict(request, table)}).encode()
 
-    def _infer(self, request: Request) -> bytes:
+    def _infer(self, request: Invocation) -> bytes:
         """A request of the Open Inference Protocol."""
         asked = parse_json(request.body)
         records = self._predict(request, read_json(read_inference(asked, self.inputs)))
         found = write_inference(asked, records, request.model, request.version, self.outputs)
         return json.dumps(found).encode()
 
-    def _predict(self, request: Request, table: Any) -> list[dict[str, Any]]:
+    def _predict(self, request: Invocation, table: Any) -> list[dict[str, Any]]:
         """Let the bundle answer; one record a row.
 
         Raises:
@@ -123,7 +123,7 @@ def _type_name(column: Any) -> str:
     return str(getattr(column.type, "name", "any")).lower() if column.type is not None else "any"
 
 
-class Worker:
+class EngineSocket:
     """The engine at its socket."""
 
     def __init__(self, engine: Engine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -137,11 +137,11 @@ class Worker:
         with contextlib.suppress(EOFError):
             while True:
                 head, body = await read_frame(self.reader)
-                task = asyncio.create_task(self.answer(Request(**head, body=body)))
+                task = asyncio.create_task(self.answer(Invocation(**head, body=body)))
                 self.tasks.add(task)
                 task.add_done_callback(self.tasks.discard)
 
-    async def answer(self, request: Request) -> None:
+    async def answer(self, request: Invocation) -> None:
         """Answer one request; whatever happens, say that its place is free."""
         try:
             status, body = await self.engine.answer(request)
@@ -200,7 +200,7 @@ async def main(connection: socket.socket, folder: Path) -> None:
         return
     gc.freeze()  # what is loaded stays: a collection need not look at it
     writer.write(pack_frame({"ready": ready}))
-    await Worker(engine, reader, writer).run()
+    await EngineSocket(engine, reader, writer).run()
     os._exit(0)  # a thread may still be at work for nobody
 
 

@@ -33,7 +33,7 @@ log = logging.getLogger("serving")
 
 
 @dataclass(frozen=True)
-class Release:
+class ServedBundle:
     """A verified bundle and what it is called.
 
     Attributes:
@@ -70,13 +70,13 @@ class Answer:
     rows: int
     errors: dict[str, int]
     batches: list[tuple[int, int]]  # graphs and requests of each run of the network since the last answer
-    release: Release
+    release: ServedBundle
 
 
 class Worker:
     """The server's side of one process."""
 
-    def __init__(self, release: Release, limits: Limits) -> None:
+    def __init__(self, release: ServedBundle, limits: Limits) -> None:
         self.release, self.limits = release, limits
         self.jobs: dict[int, Job] = {}
         self.ready: dict[str, Any] = {}
@@ -167,7 +167,7 @@ class Fleet:
         self.size, self.limits, self.on_change = size, limits, on_change
         self.queue: deque[Job] = deque()
         self.workers: list[Worker] = []
-        self.release: Release | None = None
+        self.release: ServedBundle | None = None
         self.ready: dict[str, Any] = {}
         self.broken = False  # the last worker that should have started did not
         self.mean_s = 0.1  # of one request in a worker, recent ones weigh more
@@ -186,7 +186,7 @@ class Fleet:
     def alive(self) -> bool:
         return bool(self.workers)
 
-    async def take_over(self, release: Release, accept: Callable[[dict[str, Any]], None]) -> None:
+    async def take_over(self, release: ServedBundle, accept: Callable[[dict[str, Any]], None]) -> None:
         """Start the workers of a release beside those that run; then they answer, and the old ones drain.
 
         Args:
@@ -305,7 +305,7 @@ class Fleet:
         worker.jobs.clear()
         self._dispatch()
 
-    async def _replace(self, release: Release) -> None:
+    async def _replace(self, release: ServedBundle) -> None:
         """Start one worker of the current release; try again, ever more slowly."""
         for pause in itertools.chain((0.0, 1.0, 2.0, 5.0, 10.0), itertools.repeat(30.0)):
             await asyncio.sleep(pause)
@@ -327,7 +327,7 @@ class Fleet:
             self._dispatch()
             return
 
-    async def _retire(self, workers: list[Worker], release: Release) -> None:
+    async def _retire(self, workers: list[Worker], release: ServedBundle) -> None:
         """Let workers finish what they have, and end them."""
         try:
             while any(worker.jobs for worker in workers):

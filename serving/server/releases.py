@@ -19,7 +19,7 @@ from pipeline.bundle.build import EXAMPLE_ANSWERS
 from pipeline.digests import private_copy, verify
 from pipeline.errors import BundleError, ConfigError
 from pipeline.runs.tags import DIGEST
-from serving.server.fleet import Release
+from serving.server.fleet import ServedBundle
 
 _MODEL = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 TOLERANCE = 1e-3
@@ -34,7 +34,7 @@ class Pinned(NamedTuple):
     digest: str
 
 
-def open_folder(folder: str) -> Release:
+def open_folder(folder: str) -> ServedBundle:
     """A bundle of a folder; needs no MLflow, no network and no login.
 
     Raises:
@@ -98,7 +98,7 @@ def check_log(pinned: Pinned) -> str:
     return f"record {approval.sequence} of {log_of(pinned.name)}"
 
 
-def fetch(pinned: Pinned) -> Release:
+def fetch(pinned: Pinned) -> ServedBundle:
     """Download a version and verify that its bytes are those of the digest.
 
     Raises:
@@ -113,7 +113,7 @@ def fetch(pinned: Pinned) -> Release:
         return _release(pinned.name, pinned.version, pinned.digest, copy, stack)
 
 
-def check_example(release: Release) -> Callable[[dict[str, Any]], None]:
+def check_example(release: ServedBundle) -> Callable[[dict[str, Any]], None]:
     """The self-test of a release: what a worker answers to the input example against what was recorded.
 
     Raises:
@@ -134,14 +134,14 @@ def check_example(release: Release) -> Callable[[dict[str, Any]], None]:
     return check
 
 
-def _release(name: str, version: str, digest: str, copy: Path, stack: contextlib.ExitStack) -> Release:
+def _release(name: str, version: str, digest: str, copy: Path, stack: contextlib.ExitStack) -> ServedBundle:
     """Keep the private copy until the release is closed."""
 
     def check() -> None:
         if verify(copy) != digest:
             raise BundleError(f"{name}: the private copy {copy} has changed.")
 
-    return Release(name, version, digest, copy, check, stack.pop_all().close)
+    return ServedBundle(name, version, digest, copy, check, stack.pop_all().close)
 
 
 def _same(found: Any, recorded: Any) -> bool:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from serving.server.fleet import Answer, Job, Release
+from serving.server.fleet import Answer, Job, ServedBundle
 from serving.server.limits import Limits
 from serving.server.refusal import RequestError
 
-RELEASE = Release("toy", "3", "d" * 64, Path("/none"), lambda: None, lambda: None)
+RELEASE = ServedBundle("toy", "3", "d" * 64, Path("/none"), lambda: None, lambda: None)
 READY = {
     "inputs": [{"name": "smiles", "type": "string"}],
     "outputs": [{"name": "size", "type": "double"}],

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from serving.server import engine as engines
-from serving.server.engine import Engine, Request, Worker, forget_own_code, set_deadline, watch_batches
+from serving.server.engine import Engine, EngineSocket, Invocation, forget_own_code, set_deadline, watch_batches
 from serving.server.frames import pack_frame, read_frame
 from serving.server.refusal import RequestError
 from serving.server.tables import JSON
@@ -36,7 +36,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def ask(engine: Engine, body: Any, kind: str = "invocations", content_type: str = JSON, **more: Any):
     """Status, answer and the request as it is afterwards."""
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = Request(1, kind, content_type, sent, **more)
+    request = Invocation(1, kind, content_type, sent, **more)
     status, answer = asyncio.run(engine.answer(request))
     return status, json.loads(answer), request
 
@@ -99,7 +99,7 @@ class Toy:
     def __init__(self, answers: list[Any]) -> None:
         self.answers = answers
 
-    async def answer(self, request: Request) -> tuple[int, bytes]:
+    async def answer(self, request: Invocation) -> tuple[int, bytes]:
         said = self.answers[request.id]
         if isinstance(said, Exception):
             raise said
@@ -113,7 +113,7 @@ def play(answers: list[Any], *bodies: bytes) -> list[tuple[dict[str, Any], bytes
     async def scene() -> list[tuple[dict[str, Any], bytes]]:
         ours, theirs = socket.socketpair()
         reader, writer = await asyncio.open_connection(sock=ours)
-        worker = Worker(Toy(answers), *await asyncio.open_connection(sock=theirs))  # type: ignore[arg-type]
+        worker = EngineSocket(Toy(answers), *await asyncio.open_connection(sock=theirs))  # type: ignore[arg-type]
         worker.batches.extend([(5, 2), (1, 1)])
         running = asyncio.create_task(worker.run())
         heard = []
@@ -177,7 +177,7 @@ def test_nothing_of_this_checkout_stands_before_the_bundles_code(monkeypatch: py
 
 
 def test_a_refusal_of_the_bundle_keeps_its_status(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(request: Request) -> bytes:
+    def refuse(request: Invocation) -> bytes:
         raise RequestError(504, "DEADLINE_EXCEEDED", "too late")
 
     monkeypatch.setattr(engine, "_invoke", refuse)

@@ -204,7 +204,7 @@ def test_another_release_takes_over_while_the_old_one_finishes(play: Any) -> Non
         await until(lambda: old.stopped)
         assert changes == ["swapped"]
 
-    other = fleets.Release("toy", "4", "e" * 64, RELEASE.folder, lambda: None, lambda: None)
+    other = fleets.ServedBundle("toy", "4", "e" * 64, RELEASE.folder, lambda: None, lambda: None)
     changes: list[str] = []
     play(scene, on_change=changes.append)
 
@@ -212,7 +212,7 @@ def test_another_release_takes_over_while_the_old_one_finishes(play: Any) -> Non
 def test_a_release_that_is_not_accepted_changes_nothing(play: Any) -> None:
     async def scene(fleet: Fleet) -> None:
         closed: list[bool] = []
-        other = fleets.Release("toy", "4", "e" * 64, RELEASE.folder, lambda: None, lambda: closed.append(True))
+        other = fleets.ServedBundle("toy", "4", "e" * 64, RELEASE.folder, lambda: None, lambda: closed.append(True))
 
         def refuse(ready: dict[str, Any]) -> None:
             raise BundleError("it answers otherwise")
