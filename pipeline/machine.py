@@ -34,6 +34,11 @@ def usable_cores() -> int:
     return max(1, min(cores, int(min(_quotas(Path("/")), default=cores))))
 
 
+def is_busy() -> bool:
+    """Whether others want twice the cores that we may use, by the load of the last minute."""
+    return os.getloadavg()[0] > 2 * usable_cores()
+
+
 def _quotas(root: Path) -> Iterator[float]:
     """The CPU quotas, in cores, of this process's control group and of all groups above it; version 1 and 2.
 
@@ -100,6 +105,12 @@ def environment() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             facts[package] = "not installed"
     return facts
+
+
+def describe_load(threads: int) -> dict[str, str]:
+    """How a run shares this machine: its threads, what else wants the cores, and how threads wait for each other."""
+    waiting = os.environ.get("OMP_WAIT_POLICY", "ACTIVE").lower()
+    return {"threads": str(threads), "load": f"{os.getloadavg()[0]:.1f}", "waiting": waiting}
 
 
 def installed() -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.machine import disk_use, environment, human_size, installed
+from pipeline.machine import describe_load, disk_use, environment, human_size, installed
 from pipeline.runs.keys import StepKey, step_key
 from pipeline.runs.tags import COMPLETE, DATA_KIND, ENVIRONMENT, KEY, NAME, PREPARE_RUN
 from pipeline.training.config import TrainConfig
@@ -164,13 +164,15 @@ def fit(step: StepRun, store: Store, arguments: TrainArguments, folder: Path) ->
     import logging
 
     import mlflow
+    import torch
     from lightning.pytorch.callbacks import TQDMProgressBar
 
     from pipeline.training.logger import RunLogger
     from pipeline.training.train import train
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    step.set_tags({f"{ENVIRONMENT}{name}": value for name, value in environment().items()})
+    facts = environment() | describe_load(torch.get_num_threads())
+    step.set_tags({f"{ENVIRONMENT}{name}": value for name, value in facts.items()})
     step.log_text(installed(), "environment.txt")
     logger = RunLogger(tracking_uri=mlflow.get_tracking_uri(), run_id=step.run_id)
     options = arguments.trainer

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.config import PrepareConfig
-from pipeline.dataset.labels import merge_replicates
 from pipeline.dataset.opened import Opened
+from pipeline.dataset.replicates import merge_replicates
 from pipeline.dataset.rowtable import read_row_table
 from pipeline.dataset.split import NO_SIDE, TRAIN, earliest, split_graphs
 from pipeline.dataset.spool import Spool

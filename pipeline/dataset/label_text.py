@@ -53,6 +53,12 @@ def parse_number(value: object, decimal: str) -> tuple[str, float | None]:
     return sign, read_number(text[len(sign) :], decimal)
 
 
+def parse_percent(value: object, decimal: str) -> float | None:
+    """The number before a percent sign, None if this is none: `45.0%` is 45."""
+    text = value.strip() if isinstance(value, str) else ""
+    return read_number(text[:-1], decimal) if text.endswith("%") else None
+
+
 def class_name(value: object, decimal: str = ".") -> str:
     """The name of a class, so that 1, 1.0 and "1" are the same one."""
     sign, number = parse_number(value, decimal)

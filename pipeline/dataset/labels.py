@@ -1,4 +1,4 @@
-"""Labels: which kind a target is, values of a column as numbers, and replicates of one molecule as one label."""
+"""Labels: which kind a target is, and the values of a column as numbers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pipeline.dataset.label_text import (
     is_grouped_number,
     is_missing,
     parse_number,
+    parse_percent,
     positive_class,
 )
-from pipeline.dataset.split import Keys, number_keys
 from pipeline.errors import ConfigError, DataError, RowError
 from pipeline.rows.delimited import MAX_NAME_CHARS
 from pipeline.rows.number import read_number
@@ -50,31 +50,12 @@ class Labels(NamedTuple):
     censored: int
 
 
-class Replicates(NamedTuple):
-    """Rows merged to one row for each molecule or graph.
-
-    Attributes:
-        keep: (G,) the first row of each identity, but none of an identity in `conflicts`.
-        y: (G, T) merged labels, the same in all rows of one identity; NaN is missing.
-        conflicts: (G,) rows of identities that lose their last label because their class labels differ.
-        report: ready for JSON: `rows`, `identities`, `merged` (rows that went into an earlier row), `conflicts`
-            (rows that leave), and `targets`: for regression how many identities and rows are `replicates` and
-            their `spread` (pooled standard deviation on the trained scale, the noise floor of the data; None
-            without replicates), for classes the identities whose labels conflict.
-    """
-
-    keep: NDArray[np.bool_]
-    y: Labelled
-    conflicts: NDArray[np.bool_]
-    report: dict[str, Any]
-
-
 class LabelScan:
     """Finds out, chunk by chunk and in bounded memory, what kind of target a column is.
 
     Only 0 and 1, or true and false: binary. Texts: binary if two differ, multi-class up to `MAX_CLASSES`. Other
     numbers: regression; bounds and approximate values (`<5`, `~3`) are numbers too. Where nine in ten values are
-    numbers, the others count as unreadable.
+    numbers, the others count as unreadable. Two words are binary however their letters are cased.
     """
 
     def __init__(self, name: str) -> None:
@@ -84,6 +65,7 @@ class LabelScan:
         self.others = 0  # values that are not
         self._number_names: dict[str, None] = {}  # distinct ones, in order, at most MAX_CLASSES + 1
         self._texts: dict[str, None] = {}
+        self._percents: dict[str, None] = {}  # those of the texts that are numbers with a percent sign
         self._range = math.inf, -math.inf  # of the numbers
 
     def add(self, values: Objects, decimal: str = ".") -> None:
@@ -110,6 +92,8 @@ class LabelScan:
             if number is None:
                 self.others += count
                 self._remember(self._texts, name)
+                if parse_percent(value, decimal) is not None:
+                    self._remember(self._percents, name)
             else:
                 self.numbers += count
                 self._widen(np.array([number]))
@@ -139,7 +123,10 @@ class LabelScan:
         numeric = self.numbers >= MOSTLY * (self.numbers + self.others) and kind != "multiclass"
         if not numeric and kind in (None, "regression"):
             self._refuse_grouped_numbers()
+            self._refuse_percents(kind)
         names = list(self._number_names) if numeric else [*self._number_names, *self._texts]
+        if not numeric and kind in (None, "binary"):
+            names = _one_spelling(names)
         if kind not in (None, *get_args(TargetKind)):
             raise ConfigError(f"kind={kind}: no such kind; pass one of {', '.join(get_args(TargetKind))}.")
         if transform not in (None, "log10", "p"):
@@ -153,7 +140,7 @@ class LabelScan:
             numbers = numeric and set(names) != {"0", "1"}
             kind = "regression" if transform or numbers else "binary" if len(names) <= 2 else "multiclass"
         if kind == "regression":
-            names = list(self._number_names)
+            names = list(self._number_names or self._percents)
         if not names:
             raise DataError(f"target '{self.name}': no value is a number; pass kind=multiclass or name another column.")
         if len(names) == 1:
@@ -191,6 +178,22 @@ class LabelScan:
             raise DataError(
                 f"target '{self.name}': numbers like '{grouped[0]}' are ambiguous; write them without separators of "
                 "thousands and with a decimal point, or with a decimal comma and ; between the cells."
+            )
+
+    def _refuse_percents(self, kind: str | None) -> None:
+        """Numbers with a percent sign are read where the user says so, and only where all of them have it."""
+        if 2 * len(self._percents) <= len(self._texts):
+            return
+        one = next(iter(self._percents))
+        if kind is None:
+            raise DataError(
+                f"target '{self.name}': values like '{one}' have a percent sign; pass kind=regression to read them as "
+                "numbers of percent, or take the sign out."
+            )
+        if self.numbers:
+            raise DataError(
+                f"target '{self.name}': some values have a percent sign, as '{one}', {self.numbers} have none; "
+                "write all of them in one way."
             )
 
     def _classes(self, names: list[str], kind: TargetKind, positive: str | None) -> tuple[str, ...]:
@@ -251,6 +254,7 @@ def parse_labels(
         if is_missing(value):
             continue
         sign, number = parse_number(value, decimal)
+        number = parse_percent(value, decimal) if number is None else number
         if number is None or math.isinf(number):
             errors[position] = unreadable
         elif sign in BOUNDS:
@@ -275,83 +279,25 @@ def is_wide_potency(target: Target, y: Labelled) -> bool:
     return plain and len(values) > 0 and bool(values.max() > WIDE * values.min())
 
 
-def merge_replicates(identity: Keys, y: Labelled, targets: Sequence[Target]) -> Replicates:
-    """Merge the rows of one molecule or graph: median for regression, agreement for classes.
-
-    Class labels that differ make that label missing for all rows of the identity.
-
-    Args:
-        identity: (G, 2) key of each row.
-        y: (G, T) labels on the trained scale.
-    """
-    number, size = number_keys(identity)
-    first = np.full(len(size), len(number), dtype=np.int64)
-    np.minimum.at(first, number, np.arange(len(number)))
-    merged = np.empty((len(size), len(targets)), dtype=np.float32)
-    conflicted = np.zeros(len(size), dtype=bool)
-    facts: dict[str, Any] = {}
-    for column, target in enumerate(targets):
-        if target.task.has_classes:
-            merged[:, column], differs = _agreement(number, y[:, column], len(size))
-            conflicted |= differs
-            facts[target.name] = {"conflicts": int(np.count_nonzero(differs))}
-        else:
-            merged[:, column], facts[target.name] = _median(number, y[:, column], len(size))
-    conflicted &= np.isnan(merged).all(axis=1)
-    keep = np.zeros(len(number), dtype=bool)
-    keep[first[~conflicted]] = True
-    conflicts = conflicted[number]
-    report = {
-        "rows": len(number),
-        "identities": len(size),
-        "merged": len(number) - int(np.count_nonzero(keep)) - int(np.count_nonzero(conflicts)),
-        "conflicts": int(np.count_nonzero(conflicts)),
-        "targets": facts,
-    }
-    return Replicates(keep, merged[number], conflicts, report)
-
-
-def _median(number: NDArray[np.int64], y: Labelled, num_groups: int) -> tuple[Labelled, dict[str, Any]]:
-    """Median of the labels of each group, NaN without any; and how far replicates lie apart."""
-    known = ~np.isnan(y)
-    count = np.bincount(number[known], minlength=num_groups)
-    some = count > 0
-    value = y[known][np.lexsort((y[known], number[known]))]  # by group, then by size
-    start = (np.cumsum(count) - count)[some]
-    low, high = (value[start + middle[some]].astype(np.float64) for middle in ((count - 1) // 2, count // 2))
-    median = np.full(num_groups, np.nan, dtype=np.float32)
-    median[some] = (low + high) / 2
-    total = np.add.reduceat(value, start, dtype=np.float64) if len(start) else np.zeros(0)
-    away = value - np.repeat(total / count[some], count[some])
-    squares = float(away @ away)
-    repeated = count > 1
-    freedom = int((count[repeated] - 1).sum())
-    return median, {
-        "replicates": {"identities": int(np.count_nonzero(repeated)), "rows": int(count[repeated].sum())},
-        "spread": math.sqrt(squares / freedom) if freedom else None,
-    }
-
-
-def _agreement(number: NDArray[np.int64], y: Labelled, num_groups: int) -> tuple[Labelled, NDArray[np.bool_]]:
-    """The common class of each group, NaN without any or where they differ; and where they differ."""
-    known = ~np.isnan(y)
-    low = np.full(num_groups, np.inf, dtype=np.float32)
-    high = np.full(num_groups, -np.inf, dtype=np.float32)
-    np.minimum.at(low, number[known], y[known])
-    np.maximum.at(high, number[known], y[known])
-    differs = low < high
-    return np.where(low == high, low, np.float32(np.nan)), differs
+def _one_spelling(names: Sequence[str]) -> list[str]:
+    """`TRUE`, `FALSE` and `true` are two classes, each as it came first; names that case tells apart stay."""
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(name.casefold(), name)
+    return list(first.values()) if len(first) == 2 else list(names)
 
 
 def _parse_classes(values: Objects, target: Target, decimal: str) -> Labels:
     index = {name: float(i) for i, name in enumerate(target.classes)}
+    folded = {name.casefold(): i for name, i in index.items()} if target.kind == "binary" else {}
     y = np.full(len(values), np.nan, dtype=np.float32)
     errors: dict[int, RowError] = {}
     unknown = RowError("invalid_label", f"the value of '{target.name}' is none of its {len(index)} classes")
     seen: dict[tuple[type, Any], float | None] = {}  # few values stand in many rows
     for position, typed in enumerate(_typed(values)):
         if typed not in seen:
-            seen[typed] = math.nan if is_missing(typed[1]) else index.get(class_name(typed[1], decimal))
+            name = class_name(typed[1], decimal)
+            seen[typed] = math.nan if is_missing(typed[1]) else index.get(name, folded.get(name.casefold()))
         found = seen[typed]
         if found is None:
             errors[position] = unknown

@@ -74,7 +74,7 @@ def open_source(config: PrepareConfig, source: Source, workers: Workers) -> Open
     schema = Schema(
         name=source.name,
         data_kind=source.kind,
-        targets=_find_targets(config, source, data.values(source.targets), data.decimal),
+        targets=_find_targets(config, source, data.values(source.targets), data.decimal_of),
         limits=Limits(max_nodes=config.max_nodes, max_edges=config.max_edges),
         description=source.recipe.get("description"),
         **{**data.facts, "graph_columns": (*features, *data.facts.get("graph_columns", ()))},
@@ -84,11 +84,13 @@ def open_source(config: PrepareConfig, source: Source, workers: Workers) -> Open
     return Opened(source, kind, data, schema, parts, side_column)
 
 
-def _find_targets(config: PrepareConfig, source: Source, rows: Iterator[Rows], decimal: str) -> tuple[Target, ...]:
+def _find_targets(
+    config: PrepareConfig, source: Source, rows: Iterator[Rows], decimal_of: Callable[[str], str]
+) -> tuple[Target, ...]:
     scans = {name: LabelScan(name) for name in source.targets}
     for part in rows:
         for name, scan in scans.items():
-            scan.add(part.values[name], decimal)
+            scan.add(part.values[name], decimal_of(name))
     recipe = source.recipe
     options: dict[str, dict[str, Any]] = {
         option: dict(per_target(option, getattr(config, option) or recipe.get(option), source.targets))

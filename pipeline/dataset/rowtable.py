@@ -41,7 +41,10 @@ def read_row_table(part: Part, opened: Opened, config: PrepareConfig) -> RowTabl
     bounds = 0
     for t, target in enumerate(schema.targets):
         labels = parse_labels(
-            part.rows.values[target.name], target, decimal=opened.data.decimal, censored=config.censored
+            part.rows.values[target.name],
+            target,
+            decimal=opened.data.decimal_of(target.name),
+            censored=config.censored,
         )
         y[:, t] = labels.y
         bounds += labels.censored if config.censored == "bound" else 0
@@ -51,7 +54,7 @@ def read_row_table(part: Part, opened: Opened, config: PrepareConfig) -> RowTabl
             leaving.add(int(position))
             errors[int(position)] = label_errors.get(int(position), RowError("no_label", "no target has a value"))
     errors = {**label_errors, **errors}
-    u, wrong = parse_features(part.rows.values, schema.graph_columns, opened.data.decimal, size)
+    u, wrong = parse_features(part.rows.values, schema.graph_columns, opened.data.decimal_of, size)
     errors = wrong | errors
     leaving |= set(wrong)
     given = np.full(size, NO_SIDE, dtype=np.int8)
@@ -63,9 +66,10 @@ def read_row_table(part: Part, opened: Opened, config: PrepareConfig) -> RowTabl
             errors.setdefault(int(position), RowError("no_split", detail))
             leaving.add(int(position))
     elif opened.source.split == "time":
-        time = parse_times(part.rows.values[str(config.time_column)], opened.data.decimal)
+        column = str(config.time_column)
+        time = parse_times(part.rows.values[column], opened.data.decimal_of(column))
         for position in np.flatnonzero(np.isnan(time)):
-            detail = f"column '{config.time_column}' holds no number or ISO date"
+            detail = f"column '{column}' holds no number or ISO date"
             errors.setdefault(int(position), RowError("no_split", detail))
             leaving.add(int(position))
     return RowTable(y, u, given, time, errors, leaving, bounds)

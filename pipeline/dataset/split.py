@@ -355,9 +355,12 @@ def _time(value: object, decimal: str) -> float:
         return float(value)
     if isinstance(value, str):
         number = read_number(value, decimal)
-        if number is not None:
-            return number
-        value = _date(value.strip())
+        value = value.strip()
+        eight = number is not None and len(value) == 8 and value.isascii() and value.isdecimal()  # 20160706
+        date = _date(value) if number is None or eight else None
+        if date is None:
+            return math.nan if number is None else number
+        value = date
     return _year(value) if isinstance(value, datetime) else math.nan
 
 

@@ -47,7 +47,7 @@ class Dialect(NamedTuple):
 
     columns: tuple[str, ...]
     separator: str
-    decimal: str
+    commas: frozenset[str]  # the columns whose numbers have a decimal comma
     encoding: str
     header: bool = True  # the first row names the columns
 
@@ -132,13 +132,12 @@ def sniff(path: Path, header: bool = True) -> Dialect:
         raise DataError(f"{path}: begins with a line for Excel ('sep='); delete that line.")
     separator, rows = _separator(text, cut)
     if not header:
-        return Dialect(
-            tuple(f"column{i + 1}" for i in range(len(rows[0]))), separator, _decimal(rows, separator), encoding, False
-        )
+        columns = tuple(f"column{i + 1}" for i in range(len(rows[0])))
+        return Dialect(columns, separator, _commas(columns, rows, separator), encoding, False)
     columns = check_columns(path, [name.strip() for name in rows[0]])
     if not cut and not any(cell.strip() for row in rows[1:] for cell in row):
         raise DataError(f"{path}: has a header ({_listed(columns)}) but no rows.")
-    return Dialect(columns, separator, _decimal(rows[1:], separator), encoding)
+    return Dialect(columns, separator, _commas(columns, rows[1:], separator), encoding)
 
 
 def read_records(path: Path, dialect: Dialect) -> Iterator[tuple[list[str], RowError | None]]:
@@ -239,12 +238,17 @@ def _separator(text: str, cut: bool) -> tuple[str, list[list[str]]]:
     return best, parsed[best]
 
 
-def _decimal(rows: list[list[str]], separator: str) -> str:
+def _commas(columns: Sequence[str], rows: list[list[str]], separator: str) -> frozenset[str]:
+    """Columns with a decimal comma: by their own cells, by those of the whole file where these do not say."""
     if separator == ",":
-        return "."
-    commas = sum(bool(_COMMA_NUMBER.fullmatch(cell)) for row in rows for cell in row)
-    points = sum(bool(_POINT_NUMBER.fullmatch(cell)) for row in rows for cell in row)
-    return "," if commas > points else "."
+        return frozenset()
+    commas, points = (
+        [sum(bool(form.fullmatch(row[i])) for row in rows if i < len(row)) for i in range(len(columns))]
+        for form in (_COMMA_NUMBER, _POINT_NUMBER)
+    )
+    most = sum(commas) > sum(points)
+    own = zip(columns, commas, points, strict=True)
+    return frozenset(name for name, comma, point in own if comma > point or (comma == point and most))
 
 
 def _quote_error(path: Path, number: int, lines: int, problem: csv.Error | None) -> RowError | None:

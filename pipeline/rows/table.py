@@ -42,7 +42,8 @@ class Table:
     """A file whose kind, columns and way of writing are known; nothing else of it is in memory.
 
     Attributes:
-        separator, decimal, encoding: of a CSV file; `encoding` of the other texts too.
+        separator, commas, encoding: of a CSV file, `commas` names the columns with a decimal comma; `encoding` of the
+            other texts too.
         header: of a CSV file: its first row names the columns; else they are `column1`, `column2`, ….
     """
 
@@ -50,9 +51,13 @@ class Table:
     format: Literal["csv", "parquet", "sdf", "smi"]
     columns: tuple[str, ...]
     separator: str = ","
-    decimal: str = "."
+    commas: frozenset[str] = frozenset()
     encoding: str = "utf-8"
     header: bool = True
+
+    def decimal_of(self, column: str) -> str:
+        """The decimal sign of the numbers of a column."""
+        return "," if column in self.commas else "."
 
 
 class Rows(NamedTuple):
@@ -214,7 +219,7 @@ def file_digest(path: str | Path) -> str:
 
 
 def _read_csv(table: Table, columns: Sequence[str], chunk_rows: int) -> Iterator[Rows]:
-    dialect = delimited.Dialect(table.columns, table.separator, table.decimal, table.encoding, table.header)
+    dialect = delimited.Dialect(table.columns, table.separator, table.commas, table.encoding, table.header)
     index = {name: table.columns.index(name) for name in columns}
     records = delimited.read_records(table.path, dialect)
     first = 1

@@ -53,7 +53,7 @@ class Data:
 
     Attributes:
         columns: of the table of rows: the id, targets, features, sides.
-        decimal: sign of its numbers.
+        decimal_of: the decimal sign of the numbers of a column.
         facts: the fields of a schema that the kind settles.
         values: reads named columns of all rows, a chunk at a time.
         parts: makes samples of all rows; takes the columns to read along, the schema, and whether scaffolds are asked.
@@ -62,7 +62,7 @@ class Data:
 
     columns: tuple[str, ...]
     id_column: str
-    decimal: str
+    decimal_of: Callable[[str], str]
     facts: Mapping[str, Any]
     values: Callable[[Sequence[str]], Iterator[Rows]]
     parts: Callable[[Sequence[str], Schema, bool], Iterator[Part]]
@@ -174,7 +174,7 @@ def questions_of(table: Table, columns: Mapping[str, str], schema: Schema, chunk
     check_columns(table, [*columns.values(), *(column.name for column in schema.graph_columns)])
 
     def ask(rows: Rows) -> Question:
-        u, errors = parse_features(rows.values, schema.graph_columns, table.decimal, len(rows.number))
+        u, errors = parse_features(rows.values, schema.graph_columns, table.decimal_of, len(rows.number))
         errors |= rows.errors
         asked = np.array([row for row in range(len(rows.number)) if row not in errors], dtype=np.int64)
         own = {name: [rows.values[column][row] for row in asked] for name, column in columns.items()}
@@ -190,7 +190,7 @@ def features_of(u: Floats, columns: Sequence[Column]) -> dict[str, list[Any]]:
 
 
 def parse_features(
-    values: Mapping[str, Objects], columns: Sequence[Column], decimal: str, num_rows: int
+    values: Mapping[str, Objects], columns: Sequence[Column], decimal_of: Callable[[str], str], num_rows: int
 ) -> tuple[Floats, dict[int, RowError]]:
     """Read the features of the rows of a file.
 
@@ -200,7 +200,7 @@ def parse_features(
     u = np.zeros((num_rows, len(columns)), dtype=np.float32)
     errors: dict[int, RowError] = {}
     for c, column in enumerate(columns):
-        numbers, bad = parse_numbers(values[column.name], decimal)
+        numbers, bad = parse_numbers(values[column.name], decimal_of(column.name))
         with np.errstate(over="ignore"):
             u[:, c] = numbers
         wrong = (("wrong_type", "is not a number"), ("missing", "is empty"), ("not_finite", "is too large for float32"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -164,7 +165,10 @@ def _words(types: str) -> str:
 
 
 def _clean(argv: Sequence[str]) -> list[str]:
-    """Write `--name value` as `--name=value`, so that a value may begin with a dash, and leave empty values out."""
+    """Write `--name value` as `--name=value`, so that a value may begin with a dash; leave empty values out.
+
+    A shell expands no `~/` behind `data=`.
+    """
     words: list[str] = []
     rest = list(argv)
     while rest:
@@ -172,5 +176,5 @@ def _clean(argv: Sequence[str]) -> list[str]:
         if name.startswith("--") and not equals and rest and not rest[0].startswith("--"):
             equals, value = "=", rest.pop(0)
         if value or not equals:
-            words.append(f"{name}{equals}{value}")
+            words.append(f"{name}{equals}{os.path.expanduser(value) if value.startswith('~/') else value}")
     return words

@@ -13,14 +13,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.machine import is_busy
 from pipeline.telemetry import SWITCHES
 
 os.environ.update(SWITCHES)
+if is_busy():  # before torch loads. Threads that spin at every wait take the time that others have the core for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 def run(step: Callable[[Sequence[str]], None]) -> None:
     """Run a step with the arguments of this process and end the process."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that has no → shows it as ?, and is no reason to end
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     warnings.filterwarnings("ignore")  # of other people's packages; our tests turn ours into errors
     # What an import makes stays: to search MLflow's modules for garbage while they load is a fifth of a start.
     gc.set_threshold(50_000, 20, 20)

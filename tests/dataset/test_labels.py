@@ -1,4 +1,4 @@
-"""Kinds of targets, values as labels, replicates as one label."""
+"""Kinds of targets, and values as labels."""
 
 import math
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dataset.labels import MAX_CLASSES, LabelScan, is_wide_potency, merge_replicates, parse_labels
+from pipeline.dataset.labels import MAX_CLASSES, LabelScan, is_wide_potency, parse_labels
 from pipeline.errors import ConfigError, DataError
 from pipeline.schema import Target
 
@@ -22,10 +22,6 @@ def scan(*values: object, decimal: str = ".", **options: object) -> Target:
     for value in values:  # one value a chunk: nothing may depend on what stands in one chunk
         found.add(column(value), decimal)
     return found.target(**options)
-
-
-def keys(*numbers: int) -> np.ndarray:
-    return np.array([(7, number) for number in numbers], dtype=np.uint64).reshape(-1, 2)
 
 
 REGRESSION = Target("t", "regression")
@@ -215,71 +211,39 @@ def test_fast_and_slow_paths_agree(numbers):
     np.testing.assert_array_equal(fast, pd.to_numeric(pd.Series(texts.astype(object))).astype("float32").to_numpy())
 
 
-def test_replicates_by_hand():
-    y = np.float32([[1, 0], [5, 1], [3, 0], [8, np.nan], [np.nan, 1], [4, 1]])
-    targets = (REGRESSION, Target("c", "binary", classes=("0", "1")))
-    merged = merge_replicates(keys(9, 5, 9, 9, 5, 2), y, targets)
-    assert merged.keep.tolist() == [True, True, False, False, False, True]
-    np.testing.assert_array_equal(merged.y, [[3, 0], [5, 1], [3, 0], [3, 0], [5, 1], [4, 1]])
-    assert not merged.conflicts.any()
-    report = merged.report
-    assert (report["rows"], report["identities"], report["merged"], report["conflicts"]) == (6, 3, 3, 0)
-    assert report["targets"]["t"]["replicates"] == {"identities": 1, "rows": 3}
-    # 1, 3, 8 have the mean 4: (9 + 1 + 16) / 2
-    assert report["targets"]["t"]["spread"] == pytest.approx(math.sqrt(13))
-    assert report["targets"]["c"] == {"conflicts": 0}
-
-
-def test_unequal_classes_leave_only_where_nothing_is_left():
-    y = np.float32([[0, np.nan], [1, np.nan], [0, 2], [1, 2], [np.nan, np.nan]])
-    targets = (Target("c", "binary", classes=("0", "1")), Target("r", "regression"))
-    merged = merge_replicates(keys(1, 1, 2, 2, 3), y, targets)
-    assert merged.conflicts.tolist() == [True, True, False, False, False]
-    assert merged.keep.tolist() == [False, False, True, False, True]
-    np.testing.assert_array_equal(merged.y[2], [np.nan, 2])
-    assert merged.report["targets"]["c"] == {"conflicts": 2}
-    assert merged.report["conflicts"] == 2
-    assert merged.report["merged"] == 1
-
-
-def test_no_rows():
-    merged = merge_replicates(keys(), np.zeros((0, 1), dtype=np.float32), (REGRESSION,))
-    assert len(merged.keep) == 0
-    assert merged.report["targets"]["t"]["spread"] is None
-
-
-label = st.one_of(st.just(math.nan), st.floats(-100, 100, width=32))
-
-
-@settings(max_examples=80, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 5), label), min_size=1, max_size=30))
-def test_median_and_spread_are_those_of_pandas(rows):
-    number, y = zip(*rows, strict=True)
-    merged = merge_replicates(keys(*number), np.float32(y)[:, None], (REGRESSION,))
-    grouped = pd.Series(np.float32(y), dtype="float64").groupby(list(number))
-    np.testing.assert_allclose(merged.y[:, 0], grouped.transform("median"), rtol=1e-6, atol=1e-6)
-    counts = grouped.count()
-    freedom = (counts[counts > 1] - 1).sum()
-    spread = merged.report["targets"]["t"]["spread"]
-    if freedom:
-        squares = (grouped.var().fillna(0) * (counts - 1).clip(lower=0)).sum()
-        assert spread == pytest.approx(math.sqrt(squares / freedom), rel=1e-5, abs=1e-5)
-    else:
-        assert spread is None
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 4), st.sampled_from([0.0, 1.0, math.nan])), min_size=1, max_size=25),
-    st.randoms(use_true_random=False),
+@pytest.mark.parametrize(
+    "words", [("TRUE", "FALSE", "true"), ("Yes", "no", "NO", "yes"), (True, "FALSE", False, "true")]
 )
-def test_class_merging_does_not_depend_on_row_order(rows, random):
-    target = (Target("c", "binary", classes=("0", "1")),)
+def test_two_words_are_binary_however_their_letters_are_cased(words):
+    target = scan(*words)
+    assert (target.kind, len(target.classes)) == ("binary", 2)
+    assert target.classes[1].casefold() in ("true", "yes")
+    labels = parse_labels(column(*words, "MAYBE"), target)
+    assert labels.y[:-1].tolist() == [float(str(word).casefold() in ("true", "yes")) for word in words]
+    assert labels.errors[len(words)].code == "invalid_label"
 
-    def labels_of(table):
-        merged = merge_replicates(keys(*(n for n, _ in table)), np.float32([[y] for _, y in table]), target)
-        assert not (merged.keep & merged.conflicts).any()
-        return {n: (repr(y), c) for (n, _), y, c in zip(table, merged.y[:, 0].tolist(), merged.conflicts, strict=True)}
 
-    shuffled = random.sample(rows, len(rows))
-    assert labels_of(rows) == labels_of(shuffled)
+def test_case_tells_classes_apart_where_it_is_all_that_does():
+    assert scan("a", "A").classes == ("a", "A")
+    assert scan("a", "A", "b", "c").classes == ("A", "a", "b", "c")
+    assert scan("TRUE", "FALSE", "true", kind="multiclass").classes == ("FALSE", "TRUE", "true")
+
+
+@pytest.mark.parametrize("number", [3, MAX_CLASSES + 20])
+def test_percent_signs_are_refused_with_a_way_out_that_works(number):
+    percents = [f"{k / 4:.2f}%" for k in range(number)]
+    with pytest.raises(DataError, match=r"'0\.00%' have a percent sign; pass kind=regression"):
+        scan(*percents)
+    target = scan(*percents, kind="regression")
+    assert parse_labels(column(*percents, "x%"), target).y[:-1].tolist() == [k / 4 for k in range(number)]
+
+
+def test_percents_and_plain_numbers_are_not_mixed():
+    with pytest.raises(DataError, match=r"some values have a percent sign, as '45%', 1 have none"):
+        scan("45%", "50%", "55%", "0.45", kind="regression")
+    assert scan("5%", "5 g", "5 ml", "6 g").kind == "multiclass"
+
+
+def test_a_percent_may_have_a_decimal_comma():
+    target = scan("1,5%", "2,5 %", decimal=",", kind="regression")
+    assert parse_labels(column("1,5%", "2,5 %"), target, decimal=",").y.tolist() == [1.5, 2.5]

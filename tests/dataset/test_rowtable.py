@@ -29,7 +29,9 @@ def read(columns: dict[str, list[object]], *targets: Target, errors: Any = None,
     side = options.pop("side", None)
     config = PrepareConfig(**options)
     source = SimpleNamespace(split=config.split or "random")
-    opened = SimpleNamespace(schema=schema, data=SimpleNamespace(decimal="."), side_column=side, source=source)
+    opened = SimpleNamespace(
+        schema=schema, data=SimpleNamespace(decimal_of=lambda _: "."), side_column=side, source=source
+    )
     return read_row_table(SimpleNamespace(rows=rows, errors=errors or {}), opened, config)
 
 

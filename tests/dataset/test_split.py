@@ -59,6 +59,15 @@ def test_parse_times():
     assert parse_times(np.array(["1,5", datetime(2020, 12, 31)], dtype=object), ",").tolist() == [1.5, 2020 + 365 / 366]
 
 
+def test_eight_digits_and_other_dates_stand_in_one_order():
+    values = ["20160706", "2019-04-01", "2015", "20160705", "2016-07-07"]
+    times = parse_times(np.array(values, dtype=object))
+    assert np.argsort(times).tolist() == [2, 3, 0, 4, 1]
+    assert times[0] == parse_times(np.array(["2016-07-06"], dtype=object))[0]
+    numbers = parse_times(np.array(["20161399", "123456789", 20160706], dtype=object))  # no dates: as they are
+    assert numbers.tolist() == [20161399, 123456789, 20160706]
+
+
 def test_number_keys():
     number, count = number_keys(np.array([[5, 1], [2, 9], [5, 0], [2, 9]], dtype=np.uint64))
     assert number.tolist() == [2, 0, 1, 0]

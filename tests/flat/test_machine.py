@@ -49,3 +49,18 @@ def test_the_smallest_quota_counts_but_one_core_is_left(monkeypatch, quotas, cor
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4), raising=False)
     monkeypatch.setattr(machine, "_quotas", lambda _: iter(quotas))
     assert machine.usable_cores() == cores
+
+
+@pytest.mark.parametrize(("load", "busy"), [(0.1, False), (8.0, False), (8.1, True), (60.0, True)])
+def test_a_machine_is_busy_when_others_want_twice_our_cores(monkeypatch, load, busy):
+    monkeypatch.setattr(machine, "usable_cores", lambda: 4)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    assert machine.is_busy() is busy
+
+
+def test_how_a_run_shares_the_machine(monkeypatch):
+    monkeypatch.setattr(os, "getloadavg", lambda: (3.14159, 0.0, 0.0))
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert machine.describe_load(2) == {"threads": "2", "load": "3.1", "waiting": "active"}
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    assert machine.describe_load(1)["waiting"] == "passive"

@@ -40,7 +40,7 @@ def test_separators(tmp_path: Path, separator: str, name: str) -> None:
     text = "\n".join(separator.join(row) for row in (["id", "smiles", "a b"], ["1", "C[C@H](N)O", "x"], ["2", "C", ""]))
     path = write(tmp_path / name, gzip.compress(text.encode()) if name.endswith("gz") else text)
     table = open_table(path)
-    assert (table.separator, table.decimal) == (separator, ".")
+    assert (table.separator, table.commas) == (separator, frozenset())
     assert read(table)[0] == {"id": ["1", "2"], "smiles": ["C[C@H](N)O", "C"], "a b": ["x", None]}
 
 
@@ -59,7 +59,21 @@ def test_separators(tmp_path: Path, separator: str, name: str) -> None:
 )
 def test_decimal_comma(tmp_path: Path, text: str, separator: str, decimal: str) -> None:
     table = open_table(write(tmp_path / "a.csv", text))
-    assert (table.separator, table.decimal) == (separator, decimal)
+    assert (table.separator, table.decimal_of(table.columns[-1])) == (separator, decimal)
+
+
+def test_each_column_has_a_decimal_sign_of_its_own(tmp_path: Path) -> None:
+    text = "smiles;bits;y;z;note\nCC;0,1;7.5;1;\nC;1,1;8.25;2;x\nCCC;0,0;6.5;3,5;\n"
+    table = open_table(write(tmp_path / "a.csv", text))
+    assert [table.decimal_of(name) for name in ("bits", "y", "z")] == [",", ".", ","]
+    bare = open_table(write(tmp_path / "b.csv", text.partition("\n")[2]), header=False)
+    assert [bare.decimal_of(name) for name in ("column2", "column3")] == [",", "."]
+
+
+def test_a_column_that_does_not_say_has_the_sign_of_the_file(tmp_path: Path) -> None:
+    late = "smiles;y;z\n" + "CC;1,5;1\n" * 10
+    table = open_table(write(tmp_path / "a.csv", late))
+    assert table.decimal_of("z") == ","
 
 
 def test_a_ragged_row_spoils_only_itself(tmp_path: Path) -> None:

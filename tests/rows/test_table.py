@@ -83,7 +83,7 @@ def test_same_values_as_pandas_on_a_large_file(tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "a.csv.gz", index=False, sep=";", decimal=",")
     table = open_table(tmp_path / "a.csv.gz")
     values, _ = read(table, chunk_rows=777)
-    numbers, bad = parse_numbers(np.array(values["y"], dtype=object), table.decimal)
+    numbers, bad = parse_numbers(np.array(values["y"], dtype=object), table.decimal_of("y"))
     assert not bad.any()
     np.testing.assert_array_equal(numbers, frame["y"])
     assert values["s"] == [value or None for value in frame["s"]]

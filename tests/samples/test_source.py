@@ -20,7 +20,7 @@ def column(*values):
 
 def test_features_by_hand():
     values = {"pH": column("7", "acid", None, "1e39", "−1,5", "7"), "T": column("1", "x", "2", "3", "4", "inf")}
-    u, errors = parse_features(values, (PH, T), ",", 6)
+    u, errors = parse_features(values, (PH, T), lambda _: ",", 6)
     assert u[0].tolist() == [7, 1]
     assert u[4].tolist() == [-1.5, 4]
     assert {row: (error.code, error.detail) for row, error in errors.items()} == {
@@ -32,14 +32,14 @@ def test_features_by_hand():
 
 
 def test_rows_without_features_are_as_many_as_before():
-    u, errors = parse_features({}, (), ".", 3)
+    u, errors = parse_features({}, (), lambda _: ".", 3)
     assert (u.shape, errors) == ((3, 0), {})
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=8))
 def test_stored_features_come_back_as_a_client_would_send_them(numbers):
     sent = features_of(np.array(numbers, dtype=np.float32)[:, None], (PH,))
-    u, errors = parse_features({"pH": column(*sent["pH"])}, (PH,), ".", len(numbers))
+    u, errors = parse_features({"pH": column(*sent["pH"])}, (PH,), lambda _: ".", len(numbers))
     assert (u[:, 0].tolist(), errors) == (numbers, {})
 
 

@@ -68,7 +68,7 @@ class GraphSource:
         }
         values = partial(read_rows, tables.graphs)
         return Data(
-            tables.columns, GRAPH_ID, tables.graphs.decimal, facts, values, partial(_parts, tables), tables.strays
+            tables.columns, GRAPH_ID, tables.graphs.decimal_of, facts, values, partial(_parts, tables), tables.strays
         )
 
     def keys(
@@ -121,7 +121,7 @@ def _ask(tables: GraphTables, schema: Schema, chunk_graphs: int) -> Iterator[Que
     cells = tables.num_nodes * (1 + len(own.node_columns)) + tables.num_edges * (2 + len(own.edge_columns))
     size = max(1, min(chunk_graphs, CHUNK_CELLS * tables.num_graphs // max(1, cells)))
     for rows, chunk, good, found, _ in read_graph_chunks(tables, tables.columns, schema.limits, size):
-        u, errors = parse_features(rows.values, schema.graph_columns, tables.graphs.decimal, len(rows.number))
+        u, errors = parse_features(rows.values, schema.graph_columns, tables.graphs.decimal_of, len(rows.number))
         errors |= found
         kept = [(g, int(row)) for g, row in enumerate(good) if int(row) not in errors]
         graphs = [graph_columns(unpack(chunk, g), own) for g, _ in kept]

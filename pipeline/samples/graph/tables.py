@@ -209,7 +209,10 @@ def _scan(
     """Feature columns with kinds and categories; rows; rows of unknown graphs."""
     names = [name for name in table.columns if name not in keys]
     text = table.format != "parquet"
-    scans = {name: KindScan(table.path, name, text=text, decimal=table.decimal, kind=asked.get(name)) for name in names}
+    scans = {
+        name: KindScan(table.path, name, text=text, decimal=table.decimal_of(name), kind=asked.get(name))
+        for name in names
+    }
     total = strays = 0
     for arrays, _ in _batches(table, [GRAPH_ID, *names]):
         for name, scan in scans.items():
@@ -236,7 +239,7 @@ def _spread(
             empty = pc.is_null(array).to_numpy(zero_copy_only=False)
             reason[empty & (reason == 0)] = reasons.code(RowError("missing", f"{where} column '{key}' is empty"))
         for i, column in enumerate(columns):
-            values[f"{i}"], problems = encode_array(arrays[column.name], column, where, table.decimal)
+            values[f"{i}"], problems = encode_array(arrays[column.name], column, where, table.decimal_of(column.name))
             for bad, error in problems:
                 reason[bad & (reason == 0)] = reasons.code(error)
         buckets.add(place, values | {"reason": reason})

@@ -60,7 +60,7 @@ class MoleculeSource:
             "featurizer_version": FEATURIZER_VERSION,
         }
         parts = partial(_parts, table, smiles, workers)
-        return Data(table.columns, smiles, table.decimal, facts, partial(read_rows, table), parts)
+        return Data(table.columns, smiles, table.decimal_of, facts, partial(read_rows, table), parts)
 
     def keys(
         self, found: Keys, spooled: Iterable[tuple[Piece, Names]], limits: Limits, workers: Workers

@@ -26,7 +26,7 @@ class VectorSource:
         table = open_table(path)
         numbers = tuple(Column(name, "numeric") for name in table.columns if name.startswith("v"))
         facts = {"node_columns": (), "edge_columns": (), "graph_columns": numbers}
-        return Data(table.columns, "id", table.decimal, facts, partial(read_rows, table), partial(parts, table))
+        return Data(table.columns, "id", table.decimal_of, facts, partial(read_rows, table), partial(parts, table))
 
     def keys(self, found, spooled, limits, workers):
         return found, found

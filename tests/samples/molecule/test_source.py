@@ -29,7 +29,7 @@ def open_file(path, **options):
 
 def test_what_the_kind_settles_of_a_schema(file):
     data = open_file(file)
-    assert (data.id_column, data.columns, data.decimal) == ("my smiles", ("name", "my smiles", "y"), ".")
+    assert (data.id_column, data.columns, data.decimal_of("y")) == ("my smiles", ("name", "my smiles", "y"), ".")
     assert data.facts == {
         "node_columns": NODE_COLUMNS,
         "edge_columns": EDGE_COLUMNS,

@@ -62,6 +62,13 @@ def test_what_is_wrong_is_one_line(argv, says):
     assert str(caught.value) == says
 
 
+def test_a_path_below_home_is_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert parse_dataclass(Settings, ["--name", "~/data.csv"], prog="p").name == "/home/ada/data.csv"
+    assert parse_dataclass(Settings, ["--name=~/data.csv"], prog="p").name == "/home/ada/data.csv"
+    assert parse_dataclass(Settings, ["--name", "~5"], prog="p").name == "~5"
+
+
 def test_a_file_gives_settings_and_flags_win(tmp_path):
     path = tmp_path / "settings.yaml"
     path.write_text("count: 3\nname: file\n")

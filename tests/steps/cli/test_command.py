@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 from tests.conftest import ROOT
 
@@ -37,3 +40,30 @@ def test_a_second_signal_at_any_moment_of_the_first_stops_once_and_does_not_hang
     """Ctrl-C reaches a step from the terminal and again from `mlflow run`, which ends it."""
     done = subprocess.run([sys.executable, "-c", SECOND_SIGNAL], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def run_python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60, env=os.environ | environment
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_terminal_without_our_letters_shows_a_question_mark(encoding):
+    code = "from steps.cli.command import run, say; run(lambda argv: say('a → b ≥ c'))"
+    done = run_python(code, PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stdout) == (0, b"a ? b ? c\n"), done.stderr
+    code = "from pipeline.errors import DataError; from steps.cli.command import run\n"
+    done = run_python(code + "def step(argv): raise DataError('→')\nrun(step)", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (2, b"error: ?\n")
+
+
+@pytest.mark.parametrize(("load", "given", "policy"), [(0, "", "None"), (99, "", "PASSIVE"), (99, "ACTIVE", "ACTIVE")])
+def test_threads_wait_without_spinning_on_a_busy_machine(load, given, policy):
+    """It must stand in the environment before torch loads."""
+    code = (
+        f"import os, sys; os.getloadavg = lambda: ({load}, 0, 0)\n"
+        "import steps.cli.command; print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules)"
+    )
+    environment = {"OMP_WAIT_POLICY": given} if given else {}
+    assert run_python(code, **environment).stdout.decode().split() == [policy, "False"]
