@@ -37,7 +37,8 @@ class Case:
         verdict_reason: first line of the verdict.
         override: why it may live without a passed verdict; empty for none.
         digest_expected: what evaluation or the log wrote down; `digest_found`: what the bytes have now.
-        champion_compared: release that the reviewer compared with; None when that is not known.
+        champion_compared: release that the candidate was compared with; None when that is not known.
+        champion_shown: release that the reviewer's page showed as live; None without a page.
         champion_present: release that alias `champion` names.
         champion_logged: release that is live by the log.
         champion_next: release that a rollback makes champion; `named`: whether the reviewer named it.
@@ -55,6 +56,7 @@ class Case:
     digest_expected: str = ""
     digest_found: str = ""
     champion_compared: int | None = None
+    champion_shown: int | None = None
     champion_present: int = 0
     champion_logged: int = 0
     champion_next: int = 0
@@ -148,11 +150,16 @@ def _passed(case: Case) -> Iterator[str]:
 
 
 def _champion(case: Case) -> Iterator[str]:
-    present, compared = case.champion_present, case.champion_compared
+    present, compared, shown = case.champion_present, case.champion_compared, case.champion_shown
+    if shown is not None and shown != present:
+        yield (
+            f"{case.subject}: the page showed {name_release(shown)} as live, but {name_release(present)} is live now. "
+            "Look at it again, then decide."
+        )
     if compared is not None and compared != present:
         yield (
             f"{case.subject}: it was compared with {name_release(compared)}, but {name_release(present)} is live now. "
-            f"Compare again, then pass champion={present}."
+            f"Compare it with `mlflow run . -e evaluate`, or compare by yourself and promote with champion={present}."
         )
     if present != case.champion_logged and (case.action == APPROVE or (case.action == ROLLBACK and not case.named)):
         yield (

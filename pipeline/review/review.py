@@ -47,6 +47,7 @@ class DecisionRequest:
         champion: release the reviewer compared with, 0 for nothing live; None: the one that evaluation compared with.
         override: why it may live without a passed verdict.
         gate: file of thresholds.
+        shown: release that the reviewer's page showed as live; None without a page.
     """
 
     action: str
@@ -56,6 +57,7 @@ class DecisionRequest:
     champion: int | None = None
     override: str = ""
     gate: Path = Path(GATE_FILE)
+    shown: int | None = None
 
 
 class Outcome(NamedTuple):
@@ -189,6 +191,7 @@ def gather(request: DecisionRequest, reviewer: Person, history: History, folder:
         reviewer=reviewer,
         override=request.override,
         champion_compared=request.champion,
+        champion_shown=request.shown,
         champion_present=present,
         champion_logged=history.state.champion if history.records else present,
     )

@@ -70,6 +70,8 @@ def test_whole_cases_are_allowed(case):
         (replace(BACK, digest_found=B), "its bytes have digest"),
         (replace(GOOD, champion_compared=2), "compared with release 2, but release 3 is live now"),
         (replace(GOOD, champion_compared=0), "compared with nothing, but release 3 is live now"),
+        (replace(GOOD, champion_shown=2), "page showed release 2 as live, but release 3 is live now. Look at it again"),
+        (replace(GOOD, champion_compared=0, champion_shown=3), "compared with nothing, but release 3 is live now"),
         (replace(BACK, champion_compared=5), "compared with release 5, but release 3 is live"),
         (replace(GOOD, action=RETIRE, champion_compared=5), "compared with release 5"),
         (replace(GOOD, champion_logged=1), "release 3 is live, but release 1 by the log. Somebody moved the alias"),
@@ -114,6 +116,7 @@ cases = st.builds(
     digest_expected=st.just(A),
     digest_found=st.sampled_from([A, A, B]),
     champion_compared=st.none() | releases,
+    champion_shown=st.none() | releases,
     champion_present=releases,
     champion_logged=releases,
     champion_next=releases,
@@ -140,6 +143,8 @@ def test_nothing_is_allowed_unless_all_holds(case):
         assert case.digest_found == case.digest_expected
     if case.action != REJECT and case.champion_compared is not None:
         assert case.champion_compared == case.champion_present
+    if case.action != REJECT and case.champion_shown is not None:
+        assert case.champion_shown == case.champion_present
     if case.action == ROLLBACK:
         assert case.champion_next not in (0, case.champion_present)
     if case.action == RETIRE:

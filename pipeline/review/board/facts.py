@@ -102,7 +102,8 @@ def act(ticket: Ticket, action: str, reason: str, override: str, gate: Path, pro
     chosen = find_version(candidates_of(ticket.name), str(ticket.version), CHALLENGER)
     if _seen(chosen) != ticket.seen:
         raise RegistryError(f"{chosen.name} version {chosen.version}: it was changed after the page was drawn.")
-    request = DecisionRequest(action, ticket.name, reason, str(ticket.version), ticket.champion, override, gate)
+    version, shown = str(ticket.version), ticket.champion
+    request = DecisionRequest(action, ticket.name, reason, version, override=override, gate=gate, shown=shown)
     done = review(request, ticket.person if proxied else user())
     record = done.record
     what = f"approved: release {record.release} is the champion" if action == APPROVE else "rejected"

@@ -8,12 +8,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from requests.exceptions import ConnectionError as Unreachable
 
+from pipeline import digests
 from pipeline.errors import RegistryError
 from pipeline.review.board import facts
-from pipeline.review.decision import REJECT, RETIRE, ROLLBACK
+from pipeline.review.decision import APPROVE, REJECT, RETIRE, ROLLBACK
 from pipeline.runs.registry import CHAMPION
 from pipeline.runs.tags import EVALUATE_RUN
-from tests.support.candidates import ADA, candidate, decide, write_gate
+from tests.support.candidates import ADA, candidate, decide, place_of, write_gate
 
 pytestmark = pytest.mark.mlflow
 
@@ -117,3 +118,56 @@ def test_what_mlflow_refuses_crosses_the_process_as_one_line(error, says):
     with pytest.raises(RegistryError) as caught:
         ask()
     assert str(caught.value) == says
+
+
+DOORS = {
+    # content of the candidate, who registered it, the champion it was compared with, what stands in the way
+    "fit": ("good", "eve", "1", None),
+    "compared with nothing": ("late", "eve", "none", "compared with nothing, but release 1 is live now"),
+    "compared with another": ("other", "eve", "7", "compared with release 7, but release 1 is live now"),
+    "own work": ("own", "ada", "1", "ada is its author and cannot review it"),
+    "failed": ("bad", "eve", "1", "its verdict is failed"),
+    "nobody's": ("nobody", "", "1", "who registered it was not recorded"),
+    "other bytes": ("changed", "eve", "1", "its bytes have digest"),
+}
+
+
+@pytest.mark.parametrize("case", DOORS)
+def test_the_board_and_promote_have_one_answer(case, tmp_path, monkeypatch):
+    """Each candidate goes to both doors: a command of a reviewer, and one click on the board by the same person."""
+    content, author, compared, says = DOORS[case]
+    monkeypatch.setattr(facts, "user", lambda: ADA)
+    for door in ("promote", "board"):
+        name = f"{door}-{case}".replace(" ", "-").replace("'", "")
+        candidate(tmp_path, name, "first")
+        decide(tmp_path, name, version="1")
+        made = candidate(tmp_path, name, content, author=author, **{"graphline.champion": compared})
+        if case == "other bytes":
+            (place_of(made.source) / "artifacts" / "model.onnx").write_text("evil")
+            digests.write_digests(place_of(made.source))
+
+        def approve(door=door, name=name):
+            if door == "promote":
+                return decide(tmp_path, name, version="2")
+            ticket = facts.draw(name, "2", ADA, write_gate(tmp_path)).ticket
+            return facts.act(ticket, APPROVE, "fit for use", "", write_gate(tmp_path), proxied=False)
+
+        if says is None:
+            approve()
+        else:
+            with pytest.raises(RegistryError, match=says):
+                approve()
+        assert facts.aliases_of(name)[CHAMPION] == (2 if says is None else 1), door
+
+
+def test_a_page_that_showed_another_champion_decides_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(facts, "user", lambda: ADA)
+    for content in ("one", "two", "three"):
+        candidate(tmp_path, "stale", content)
+    decide(tmp_path, "stale", version="1")
+    ticket = facts.draw("stale", "3", ADA, write_gate(tmp_path)).ticket
+    decide(tmp_path, "stale", version="2")
+    with pytest.raises(RegistryError, match="the page showed release 1 as live, but release 2 is live now"):
+        facts.act(ticket, APPROVE, "fit", "", write_gate(tmp_path), proxied=False)
+    said = facts.act(ticket, REJECT, "too late", "", write_gate(tmp_path), proxied=False)  # moves nothing
+    assert "Version 3 of stale is rejected" in said
