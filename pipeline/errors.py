@@ -22,7 +22,7 @@ ROW_CODES: dict[str, str] = {
     "invalid_smiles": "RDKit cannot read the SMILES",
     "invalid_molecule": "RDKit cannot read the SDF record",
     "no_atoms": "the molecule has no atoms",
-    "too_large": "the graph has more nodes or edges than allowed",
+    "too_large": "the graph has more nodes, edges or rings than allowed",
     "index_out_of_range": "an edge names a node that is not there",
     "duplicate_node": "two nodes of one graph carry the same id",
     "length_mismatch": "columns differ in length, or a row in its number of cells",

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+_HARMLESS = {"HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "LD_PRELOAD", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV"}
+_HARMLESS_BEGIN = ("ARROW_", "CUDA_", "GOMP_", "LC_", "MALLOC_", "MKL_", "OMP_", "OPENBLAS_")
 PACKAGES = ("mlflow", "lightning", "torch", "torch_geometric", "tensordict", "onnx", "onnxruntime", "rdkit", "pandas")
 
 
@@ -111,6 +113,11 @@ def describe_load(threads: int) -> dict[str, str]:
     """How a run shares this machine: its threads, what else wants the cores, and how threads wait for each other."""
     waiting = os.environ.get("OMP_WAIT_POLICY", "ACTIVE").lower()
     return {"threads": str(threads), "load": f"{os.getloadavg()[0]:.1f}", "waiting": waiting}
+
+
+def bare_environment() -> dict[str, str]:
+    """What of our environment a process gets that runs a model's code: no credentials, addresses or search paths."""
+    return {name: value for name, value in os.environ.items() if name in _HARMLESS or name.startswith(_HARMLESS_BEGIN)}
 
 
 def installed() -> str:

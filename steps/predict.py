@@ -1,6 +1,6 @@
 """predict: a file in, a file out: every row of `data` with the model's answers, in the same order.
 
-By default the newest candidate of `name` answers; `model` takes any model URI. The bundle is verified, then scored
+By default the live release of `name` answers; `model` takes any model URI. The bundle is verified, then scored
 in processes of its own; rows that cannot be answered say why in `error`. After a kill the same command goes on.
 """
 
@@ -24,8 +24,8 @@ class PredictConfig:
     Attributes:
         data: CSV, Parquet, SDF or SMILES file, or a folder of graph tables.
         out: CSV or Parquet file, by its name.
-        name: answer with the newest candidate of this model; default: the newest candidate of all.
-        model: any model URI instead, such as `models:/solubility@champion`.
+        name: answer with the live release of this model; default: the only one that is live.
+        model: any model URI instead; `models:/solubility-candidates@challenger` is the newest candidate.
         smiles: column of the molecules; recognised when there is one obvious column.
         header: false where the first row of a CSV file is a row like the others; its columns are column1, column2, ….
         processes: that answer at the same time; 0: one for each core this process may use.
@@ -51,12 +51,12 @@ class PredictConfig:
 def main(argv: Sequence[str]) -> None:
     config = parse_dataclass(PredictConfig, argv, prog="predict")
     from pipeline.bundle.scoring import score_file
-    from pipeline.runs.registry import fetch_model, newest_candidate, pin_version
+    from pipeline.runs.registry import fetch_model, pin_version, released
     from pipeline.runs.tracking import start_step
     from pipeline.samples.source import Options
 
     with start_step("predict", say, name=config.name) as step, tempfile.TemporaryDirectory() as temporary:
-        asked = config.model or newest_candidate(config.name)
+        asked = config.model or released(config.name)
         uri = pin_version(asked)
         folder = fetch_model(uri, Path(temporary) / "bundle")
         options = Options(smiles=config.smiles, header=config.header)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from pipeline.errors import PipelineError
+from pipeline.machine import bare_environment
 from pipeline.telemetry import SWITCHES
 
 
@@ -49,8 +49,7 @@ class Child:
         self.columns: tuple[str, ...] = ()
 
     def __enter__(self) -> Child:
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        environment |= SWITCHES | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+        environment = bare_environment() | SWITCHES | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
         self._log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
             # -P: the folder of the script is not searched for modules; -B: nothing is written into the bundle.

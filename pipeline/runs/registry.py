@@ -86,20 +86,23 @@ def settle_name(name: str | None) -> str:
     return str(there[0])
 
 
-def newest_candidate(name: str | None) -> str:
-    """URI of the newest candidate, of `name` or of all models.
+def released(name: str | None) -> str:
+    """URI of the live release: of `name`, or of the only model that has one.
 
     Raises:
-        RegistryError: if there is none.
+        RegistryError: if there is none, or not exactly one; with the way to ask a candidate.
     """
-    wanted = f"name = '{candidates_of(name)}'" if name else "name LIKE '%-candidates'"
-    found = MlflowClient().search_model_versions(wanted, order_by=["creation_timestamp DESC"], max_results=1)
-    if not found:
-        asked = f"of '{name}' " if name else ""
-        raise RegistryError(
-            f"no candidate {asked}is registered on {mlflow.get_tracking_uri()}; run `mlflow run .` first."
-        )
-    return f"models:/{found[0].name}/{found[0].version}"
+    models = MlflowClient().search_registered_models(f"name = '{name}'" if name else None)
+    live = [model.name for model in models if CHAMPION in model.aliases]
+    if len(live) == 1:
+        return f"models:/{live[0]}@{CHAMPION}"
+    where = f"on {mlflow.get_tracking_uri()}"
+    if live:
+        raise RegistryError(f"{len(live)} models are released {where}; pass name= with one of {', '.join(live)}.")
+    raise RegistryError(
+        f"no release {f'of {name} ' if name else ''}is live {where}. `promote` makes one; to ask a candidate that "
+        f"nobody reviewed, pass model=models:/{candidates_of(settle_name(name))}@{CHALLENGER}."
+    )
 
 
 def pin_version(uri: str) -> str:

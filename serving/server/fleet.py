@@ -12,7 +12,6 @@ import contextlib
 import itertools
 import logging
 import math
-import os
 import socket
 import sys
 import time
@@ -24,6 +23,7 @@ from typing import Any
 
 from pipeline.errors import BundleError
 from pipeline.imports import ROOT
+from pipeline.machine import bare_environment
 from pipeline.telemetry import SWITCHES
 from serving.server.frames import pack_frame, read_frame
 from serving.server.limits import Limits
@@ -343,10 +343,10 @@ class Fleet:
 
 
 def _environment() -> dict[str, str]:
-    """One computing thread a worker, no pickles, no telemetry, and nobody else's code."""
+    """One computing thread a worker, no pickles, no telemetry, no credentials, and nobody else's code."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
     return {
-        **{name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSTARTUP")},
+        **bare_environment(),
         **threads,
         "ARROW_DEFAULT_MEMORY_POOL": "system",  # gives memory back
         "MALLOC_ARENA_MAX": "2",

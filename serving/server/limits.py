@@ -27,6 +27,7 @@ class Limits:
         json_depth: levels of brackets; lists in the objects of a row are five.
         json_containers: arrays and objects; ten of them a row, at the most rows a request may have.
         json_digits: characters of one number; a float64 never needs more than 25.
+        table_cells: of a table once it is read; a small body may stand for any number of empty ones.
         parquet_rows, parquet_bytes: unpacked; a small file may unpack to any size.
         places: requests that one worker computes at the same time, each in a thread; they share its network.
         large_bytes: of a request or of an answer that stands apart: its memory is given back at once, small ones do
@@ -48,6 +49,7 @@ class Limits:
     json_depth: int = 32
     json_containers: int = 1_000_000
     json_digits: int = 64
+    table_cells: int = 4_000_000
     parquet_rows: int = 1_000_000
     parquet_bytes: int = 256 << 20
     places: int = 4

@@ -61,6 +61,8 @@ def read_json(asked: Any) -> pd.DataFrame:
         rows = {name: values if isinstance(values, list) else [values] for name, values in rows.items()}
     elif not isinstance(rows, list):
         raise ValueError
+    elif all(isinstance(row, dict) for row in rows):
+        _check_cells(len(rows) * len(set().union(*rows)))  # a name of its own in each record is a column of its own
     return pd.DataFrame(rows, dtype=object)
 
 
@@ -78,7 +80,7 @@ def _read_csv(body: bytes, columns: list[Column]) -> pd.DataFrame:
 def _read_parquet(body: bytes) -> pd.DataFrame:
     """
     Raises:
-        RequestError: if it is no Parquet, or too large: its own footer says to which size a small file unpacks.
+        RequestError: if it is no Parquet, or unpacks to too much.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -88,14 +90,47 @@ def _read_parquet(body: bytes) -> pd.DataFrame:
     except Exception:  # pyarrow's errors, and what a damaged footer makes of them
         raise RequestError(400, "BAD_REQUEST", "the body is no Parquet file") from None
     footer = file.metadata
-    size = sum(footer.row_group(k).total_byte_size for k in range(footer.num_row_groups))
-    if footer.num_rows > Limits.parquet_rows or size > Limits.parquet_bytes:
-        limits = f"{Limits.parquet_rows} rows or {Limits.parquet_bytes} bytes"
-        raise RequestError(413, "BAD_REQUEST", f"the Parquet file unpacks to more than {limits}")
+    groups = [footer.row_group(k) for k in range(footer.num_row_groups)]
+    columns = [file.schema.column(k) for k in range(len(file.schema))]
+    values = [sum(group.column(k).num_values for group in groups) for k in range(len(columns))]
+    _check_cells(sum(values))
+    fixed = sum(column.length * count for column, count in zip(columns, values, strict=True) if column.length > 0)
+    _check_bytes(footer.num_rows, sum(group.total_byte_size for group in groups) + fixed)
+    texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
     try:
+        # The footer tells the bytes of packed pages; a text that stands in many rows is there once. It stays so here.
+        packed = parquet.ParquetFile(BytesIO(body), read_dictionary=texts).read()
+        _check_bytes(len(packed), sum(_unpacked(chunk) for column in packed.columns for chunk in column.chunks))
+        del packed
         return file.read().to_pandas()
     except (pa.ArrowException, OSError):
         raise RequestError(400, "BAD_REQUEST", "the body is a damaged Parquet file") from None
+
+
+def _unpacked(values: Any) -> int:
+    """Bytes of an Arrow array, of texts as if each stood by itself."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if pa.types.is_dictionary(values.type):
+        lengths = compute.binary_length(values.dictionary.cast(pa.binary())).take(values.indices)
+        return int(compute.sum(lengths).as_py() or 0)
+    if pa.types.is_struct(values.type):
+        return sum(_unpacked(field) for field in values.flatten())
+    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        return _unpacked(values.flatten())
+    return int(values.nbytes)
+
+
+def _check_cells(number: int) -> None:
+    if number > Limits.table_cells:
+        raise RequestError(413, "BAD_REQUEST", f"the table has more than {Limits.table_cells} cells")
+
+
+def _check_bytes(rows: int, size: int) -> None:
+    if rows > Limits.parquet_rows or size > Limits.parquet_bytes:
+        limits = f"{Limits.parquet_rows} rows or {Limits.parquet_bytes} bytes"
+        raise RequestError(413, "BAD_REQUEST", f"the Parquet file unpacks to more than {limits}")
 
 
 def _unread(content_type: str, columns: list[Column]) -> str:

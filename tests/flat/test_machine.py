@@ -64,3 +64,27 @@ def test_how_a_run_shares_the_machine(monkeypatch):
     assert machine.describe_load(2) == {"threads": "2", "load": "3.1", "waiting": "active"}
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     assert machine.describe_load(1)["waiting"] == "passive"
+
+
+SECRETS = (
+    "AWS_SECRET_ACCESS_KEY",
+    "DATABRICKS_TOKEN",
+    "HTTPS_PROXY",
+    "KUBECONFIG",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_URI",
+    "PGPASSWORD",
+    "PYTHONPATH",
+    "SSH_AUTH_SOCK",
+    "ANYTHING_ELSE",
+)
+
+
+def test_a_models_code_sees_no_credentials(monkeypatch):
+    for name in SECRETS:
+        monkeypatch.setenv(name, "secret")
+    for name in ("OMP_NUM_THREADS", "LC_ALL", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "0")
+    bare = machine.bare_environment()
+    assert "secret" not in bare.values()
+    assert {"PATH", "OMP_NUM_THREADS", "LC_ALL", "CUDA_VISIBLE_DEVICES"} <= bare.keys()

@@ -16,9 +16,9 @@ from pipeline.runs.registry import (
     fetch_bundle,
     fetch_model,
     find_version,
-    newest_candidate,
     pin_version,
     register_candidate,
+    released,
     settle_name,
 )
 from pipeline.runs.tags import DIGEST, EVALUATE_RUN
@@ -52,25 +52,40 @@ def aliases(name: str) -> dict[str, str]:
     return {alias: str(version) for alias, version in MlflowClient().get_registered_model(name).aliases.items()}
 
 
-def test_names_and_newest_of_no_one_and_two_models(tmp_path):
+def go_live(name: str) -> None:
+    client = MlflowClient()
+    client.create_registered_model(name)
+    newest = client.get_model_version_by_alias(f"{name}-candidates", CHALLENGER)
+    client.create_model_version(name, newest.source)
+    client.set_registered_model_alias(name, CHAMPION, "1")
+
+
+def test_names_and_releases_of_no_one_and_two_models(tmp_path):
     for model in MlflowClient().search_registered_models():  # of other tests
         MlflowClient().delete_registered_model(model.name)
     with pytest.raises(RegistryError, match=r"0 models have candidates .*run `mlflow run \.` first"):
         settle_name(None)
-    with pytest.raises(RegistryError, match=r"no candidate is registered .*run `mlflow run \.` first"):
-        newest_candidate(None)
-    with pytest.raises(RegistryError, match="no candidate of 'one' is registered"):
-        newest_candidate("one")
+    with pytest.raises(RegistryError, match=r"0 models have candidates .*run `mlflow run \.` first"):
+        released(None)
     assert settle_name("anything") == "anything"
 
     candidate(tmp_path, "one", "a")
     assert settle_name(None) == settle_name("") == "one"
     candidate(tmp_path, "one", "b")
-    assert newest_candidate(None) == newest_candidate("one") == "models:/one-candidates/2"
+    for name in (None, "one"):
+        with pytest.raises(RegistryError, match=r"is live .* pass model=models:/one-candidates@challenger"):
+            released(name)
+    go_live("one")
+    assert released(None) == released("one") == "models:/one@champion"
 
     candidate(tmp_path, "two", "c")
-    assert newest_candidate(None) == "models:/two-candidates/1"
-    assert newest_candidate("one") == "models:/one-candidates/2"
+    assert released(None) == "models:/one@champion"
+    with pytest.raises(RegistryError, match=r"no release of two is live .* model=models:/two-candidates@challenger"):
+        released("two")
+    go_live("two")
+    with pytest.raises(RegistryError, match=r"2 models are released .* pass name= with one of one, two"):
+        released(None)
+    assert released("two") == "models:/two@champion"
     with pytest.raises(RegistryError, match=r"2 models have candidates .*pass name= with one of one, two"):
         settle_name(None)
 

@@ -97,7 +97,7 @@ def test_next_commands_can_be_pasted():
     assert list(commands) == ["activate", "look", "predict", "release", "serve", "ask"]
     assert commands["look"] == ["python", "-m", "steps.ui"]
     assert commands["predict"][:7] == ["mlflow", "run", ".", "--env-manager", "local", "-e", "predict"]
-    assert commands["predict"][8] == "name=mine"
+    assert commands["predict"][8] == "model=models:/mine-candidates@challenger"
     assert commands["release"][5:] == ["-e", "promote", "-P", "name=mine", "-P", "version=3", "-P", "reason=why"]
     assert commands["serve"][:5] == ["mlflow", "models", "serve", "-m", "models:/mine@champion"]
     assert commands["ask"][-1] == example

@@ -27,7 +27,7 @@ def test_what_is_wrong_is_one_line(argv, says):
     assert str(caught.value) == says
 
 
-def test_the_newest_candidate_answers_unless_another_model_is_named():
+def test_the_live_release_answers_unless_another_model_is_named():
     config = PredictConfig(data="a.csv")
     assert (config.out, config.model, config.name, config.processes) == ("answers.csv", None, None, 0)
 

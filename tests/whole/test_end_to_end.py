@@ -33,7 +33,8 @@ def told(*wanted: str) -> list[str]:
 
 TOLD = {
     "train": told("data=mine.csv"),
-    "predict": told("predict"),
+    "predict": told("predict", "model=models:/mine-candidates@challenger"),
+    "predict by the release": told("predict", "name=solubility"),
     "promote": told("promote", "version=1"),
     "serve": told("mlflow", "serve"),
     "ask": told("curl"),
@@ -184,9 +185,9 @@ def test_every_format_is_answered_row_by_row(served, form):
 
 def test_rest_equals_the_file(project, served):
     answered = served.invoke({"inputs": {"smiles": ["CCO"]}}).json["predictions"][0]["pIC50"]
-    (project.folder / "one.csv").write_text("smiles\nCCO\n")
-    project.run("-e", "predict", "-P", "data=one.csv", "-P", "out=one-answer.csv", "-P", "model=models:/mine@champion")
-    written = float(next(csv.DictReader(open(project.folder / "one-answer.csv")))["pIC50"])
+    (project.folder / "new.csv").write_text("smiles\nCCO\n")
+    project.call(*[word.replace("solubility", "mine") for word in TOLD["predict by the release"]])
+    written = float(next(csv.DictReader(open(project.folder / "answers.csv")))["pIC50"])
     assert written == pytest.approx(answered, rel=1e-6)
 
 

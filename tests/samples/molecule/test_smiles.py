@@ -101,6 +101,34 @@ def test_limits_are_of_atoms_directed_edges_and_characters():
             parse_smiles(smiles, limits)
 
 
+LADDER = "C1CC1" + "".join(f"C%({k})" for k in range(10, 1000)) + "".join(f"C%({k})" for k in range(999, 9, -1))
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "C1" + "C" * 9_000 + "C1",
+        "c%12" + "c" * 4_000 + "c%12",
+        LADDER,
+        "C1" + "CC" * 2_000 + "1" + "C" * 50,
+    ],
+    ids=["ring", "aromatic ring", "fused squares", "ring and tail"],
+)
+def test_rings_that_would_take_seconds_and_gigabytes_are_refused_before_rdkit_sees_them(smiles, monkeypatch):
+    monkeypatch.setattr(Chem, "MolFromSmiles", lambda *_: pytest.fail("RDKit was asked"))
+    with pytest.raises(RowError, match="too many, or too large, rings") as caught:
+        parse_smiles(smiles, Limits())
+    assert caught.value.code == "too_large"
+
+
+def test_large_molecules_with_ordinary_rings_are_read():
+    peptide = "N1CCCC1C(=O)" * 300 + "O"  # 2,101 atoms, 300 rings
+    assert parse_smiles(peptide, Limits()).GetRingInfo().NumRings() == 300
+    assert parse_smiles("C1" + "C" * 1_500 + "C1", Limits()).GetNumAtoms() == 1_502  # one large ring
+    numbers = "C1CC1" * 700  # the number 1 is used again and again
+    assert parse_smiles(numbers, Limits()).GetRingInfo().NumRings() == 700
+
+
 def test_explicit_hydrogens_blanks_and_map_numbers_do_not_matter():
     plain = identity_key(parse_smiles("CO", LIMITS))
     for same in (" CO\n", "[CH3:1][OH:2]", "[H]C([H])([H])O[H]", "OC"):

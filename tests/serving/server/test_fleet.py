@@ -232,7 +232,8 @@ def test_a_release_that_is_not_accepted_changes_nothing(play: Any) -> None:
 def test_a_worker_sees_nothing_of_the_callers_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("PYTHONSTARTUP", "/elsewhere/x.py")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
     env = fleets._environment()
-    assert not {"PYTHONPATH", "PYTHONSTARTUP"} & env.keys()
+    assert not {"PYTHONPATH", "PYTHONSTARTUP", "MLFLOW_TRACKING_PASSWORD"} & env.keys()
     assert env["OMP_NUM_THREADS"] == "1"
     assert env["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"

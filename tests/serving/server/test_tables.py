@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from serving.server.refusal import RequestError
 from serving.server.tables import CSV, JSON, PARQUET, read_json, read_table
@@ -78,3 +81,47 @@ def test_a_csv_has_text_and_numbers_or_is_refused():
         with pytest.raises(RequestError) as caught:
             read_table(body, CSV, COLUMNS)
         assert caught.value.status == 400
+
+
+def refused(body, content_type=JSON):
+    with pytest.raises(RequestError) as caught:
+        read_table(body, content_type, COLUMNS)
+    return caught.value
+
+
+def packed(**columns):
+    file = BytesIO()
+    parquet.write_table(pa.table(columns), file, compression="zstd")
+    return file.getvalue()
+
+
+BOMBS = {
+    "one text in many rows": {"smiles": ["C" * 100_000] * 20_000},
+    "one text in lists": {"nodes": [[{"symbol": "C" * 100_000}] * 100] * 200},
+    "one text of fixed length": {"smiles": pa.array([b"C" * 100_000] * 20_000, pa.binary(100_000))},
+    "empty cells": {f"c{k}": pa.nulls(50_000, pa.int8()) for k in range(100)},
+    "rows": {"t": [1.0] * 1_000_001},
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_parquet_that_unpacks_to_gigabytes_is_refused(name):
+    body = packed(**BOMBS[name])
+    assert len(body) < 200_000  # and its footer tells no more than a few hundred kilobytes
+    error = refused(body, PARQUET)
+    assert error.status == 413
+    assert "the Parquet file unpacks to more than" in error.message or "more than 4000000 cells" in error.message
+
+
+def test_a_parquet_with_texts_that_repeat_is_read():
+    rows = {"smiles": ["CCO", None, "C"] * 3_000, "nodes": [[{"symbol": "C", "n": 1}], None, []] * 3_000}
+    table = read_table(packed(**rows), PARQUET, COLUMNS)
+    assert [None if pd.isna(text) else text for text in table["smiles"]] == rows["smiles"]
+    assert [None if row is None else list(row) for row in table["nodes"]] == rows["nodes"]
+
+
+def test_records_with_a_name_each_are_a_table_of_too_many_cells():
+    records = [{f"name{k}": k} for k in range(2_001)]
+    error = refused(json.dumps({"dataframe_records": records}).encode())
+    assert (error.status, error.message) == (413, "the table has more than 4000000 cells")
+    assert len(read_json({"dataframe_records": records[:1_000]})) == 1_000
