@@ -74,6 +74,8 @@ class Target:
         classes: names of the classes by index; binary: (negative, positive); empty for regression.
         transform: `log10` (trained scale is log10 of the value) or `p` (−log10 of the value in mol/L; `unit`
             is then one of `MOLAR_UNITS`). Answers are in original units; metrics are on the trained scale.
+        label_range: smallest and largest label of training, in original units; None in data, for classes, and in
+            bundles of before.
         threshold: probability from which a model calls a binary target positive, as chosen on validation; None in data,
             and in bundles of before.
     """
@@ -85,6 +87,7 @@ class Target:
     transform: Literal["log10", "p"] | None = None
     classes: tuple[str, ...] = ()
     threshold: float | None = None
+    label_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.name in RESERVED_NAMES:
@@ -187,6 +190,7 @@ class Schema:
         data_kind: what one row is; `pipeline.samples.kinds` knows the names.
         graph_columns: numbers of the row that a request must have, too.
         descriptor_columns: numbers that the featurizer computes of a molecule; in `u` behind the `graph_columns`.
+        node_range: smallest and largest number of nodes of a training graph; None in data and in bundles of before.
         fingerprint_size: counts of substructures behind those, which the forest of a network reads; 0: no forest.
     """
 
@@ -202,6 +206,7 @@ class Schema:
     featurizer_version: int | None = None  # molecules only
     limits: Limits = field(default_factory=Limits)
     description: str | None = None
+    node_range: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         names = [target.name for target in self.targets] + [column.name for column in self.graph_columns]
@@ -255,9 +260,11 @@ class Schema:
 
     def to_json(self) -> str:
         values = {"schema_version": SCHEMA_VERSION} | dataclasses.asdict(self)
-        for target in values["targets"]:
-            if target["threshold"] is None:
-                del target["threshold"]  # what has none reads as before, also for the code of before
+        # What has none reads as before, also for the code of before.
+        for place, names in ((values, ["node_range"]), *((one, _LEARNED) for one in values["targets"])):
+            for name in names:
+                if place[name] is None:
+                    del place[name]
         return json.dumps(values, indent=1, ensure_ascii=False)
 
     @classmethod
@@ -278,7 +285,11 @@ class Schema:
         for key in ("node_columns", "edge_columns", "graph_columns", "descriptor_columns"):
             values[key] = tuple(Column(**_tuples(one)) for one in values.get(key, ()))
         values["limits"] = Limits(**values["limits"])
-        return cls(**values)
+        return cls(**_tuples(values))
+
+
+_LEARNED = ("threshold", "label_range")
+"""What a target has in a bundle only."""
 
 
 def _answer_names(target: Target) -> list[str]:

@@ -34,7 +34,8 @@ from pipeline.samples.kinds import kind_of
 from pipeline.schema import Schema
 from pipeline.serveconfig import ServeConfig
 from serving import deadline
-from serving.request import Answers, Categories, read_request
+from serving.domain import Domain
+from serving.request import Answers, read_request
 from serving.session import Session
 from serving.sharing import Sharing
 
@@ -65,7 +66,7 @@ class GraphModel(PythonModel):  # type: ignore[misc] # mlflow has no types that 
         self.session = Session(context.artifacts["model.onnx"])
         check_fit(self.session, self.schema)
         self.columns = self.schema.answer_columns(self.session.output_names)
-        self.categories = Categories(self.schema)
+        self.domain = Domain(self.schema)
         self.config = ServeConfig(**(context.model_config or {}))
         self.sharing = Sharing(
             self.session,
@@ -109,7 +110,7 @@ class GraphModel(PythonModel):  # type: ignore[misc] # mlflow has no types that 
                 answers.add_errors(piece.errors)
                 if piece.chunk is not None:
                     outputs = self.sharing.run_chunk(piece.chunk)
-                    answers.add(piece.good, outputs, self.categories.unknown(piece.chunk))
+                    answers.add(piece.good, outputs, self.domain.warnings(piece.chunk, outputs))
         return answers.table()
 
 

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from pipeline.answer import ERROR, ERROR_DETAIL, PREDICTION, WARNING, AnswerColumn
 from pipeline.errors import DataError, RowError
-from pipeline.graph import GraphChunk
 from pipeline.samples.kind import Read
 from pipeline.samples.kinds import kind_of, request_columns
 from pipeline.schema import Schema
@@ -59,39 +58,6 @@ def _in_time(pieces: Iterator[Read]) -> Iterator[Read]:
         if piece is None:
             return
         yield piece
-
-
-class Categories:
-    """Tells which categories of a graph the network does not know."""
-
-    def __init__(self, schema: Schema) -> None:
-        parts = (("x", schema.node("categorical")), ("edge_attr", schema.edge("categorical")))
-        self._names = [[f"{field}.{column.name}" for column in columns] for field, columns in parts]
-        # One flat table a field: the codes of column k begin at its offset.
-        sizes = [[column.num_codes for column in columns] for _, columns in parts]
-        self._offsets = [np.cumsum([0, *widths])[:-1] for widths in sizes]
-        self._unknown = [
-            ~np.array([known for column in columns for known in column.known], dtype=bool) for _, columns in parts
-        ]
-
-    def unknown(self, chunk: GraphChunk) -> list[str | None]:
-        """Per graph: the category columns in which it holds something that the network does not know, or None.
-
-        The names are those of the columns behind their field, such as `x.symbol` or `edge_attr.order`.
-        """
-        found: list[list[str]] = [[] for _ in range(chunk.num_graphs)]
-        fields = ((chunk.x, chunk.node_ptr), (chunk.edge_attr, chunk.edge_ptr))
-        tables = zip(fields, self._names, self._offsets, self._unknown, strict=True)
-        for (codes, ptr), names, offsets, unknown in tables:
-            hits = unknown[codes + offsets]
-            if not hits.any():
-                continue
-            rows, columns = np.nonzero(hits)
-            graphs = np.searchsorted(ptr, rows, side="right") - 1
-            for place in np.unique(columns * chunk.num_graphs + graphs).tolist():
-                k, g = divmod(place, chunk.num_graphs)
-                found[g].append(names[k])
-        return ["unknown categories: " + ", ".join(some) if some else None for some in found]
 
 
 class AnswerTable(pd.DataFrame):  # type: ignore[misc] # pandas has no types that strict accepts

@@ -179,11 +179,12 @@ def export(given: Given, onnx: Path) -> Exported:
     from pipeline.bundle.parity import check_parity
     from pipeline.bundle.requests import build_example
     from pipeline.dataset.split import TEST
+    from pipeline.store.scope import covered, with_ranges
     from pipeline.training.train import load_networks
 
     store = given.store
     networks = load_networks(given.checkpoints, store.schema, store.statistics)
-    schema = with_thresholds(store, networks)
+    schema = with_ranges(with_thresholds(store, networks), covered(store))
     export_onnx(networks, schema, onnx, {"store": store.digest})
     scale = np.concatenate(
         [

@@ -22,6 +22,7 @@ from pipeline.report.figures import (
 )
 from pipeline.samples.kinds import kind_of
 from pipeline.schema import Schema, Target
+from pipeline.store.scope import covered
 
 if TYPE_CHECKING:
     from pipeline.evaluation.judge import Evaluation
@@ -188,16 +189,11 @@ def _scope(store: Store) -> Scope:
     """What the training side covers."""
     train = store.indices(TRAIN)
     arrays, schema = store.arrays, store.schema
-    num_nodes = np.diff(arrays.node_ptr)[train]
-    y, u = arrays.y[train], arrays.u[train]
+    u, found = arrays.u[train], covered(store)
     return Scope(
-        nodes=(int(num_nodes.min()), int(num_nodes.max())),
+        nodes=found.nodes,
         known=known_categories(schema),
-        labels={
-            target.name: (float(np.nanmin(y[:, t])), float(np.nanmax(y[:, t])))
-            for t, target in enumerate(schema.targets)
-            if not target.task.has_classes
-        },
+        labels=found.labels,
         features={
             column.name: (float(u[:, c].min()), float(u[:, c].max())) for c, column in enumerate(schema.graph_columns)
         },

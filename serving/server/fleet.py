@@ -58,7 +58,7 @@ class Job:
         self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.queued = self.sent = time.monotonic()
         self.worker: Worker | None = None
-        self.tries = 0
+        self.alone = False  # it was in a worker that died, and shares none any more
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,14 @@ class Worker:
             raise BundleError(f"{self.release.name}: no worker can load the bundle ({head['failure']}).")
         return dict(head["ready"])
 
+    def takes(self, job: Job) -> bool:
+        """Whether there is a place for a request; one that must be alone shares no worker."""
+        if job.alone:
+            return not self.jobs
+        return len(self.jobs) < self.limits.places and not any(other.alone for other in self.jobs.values())
+
     def send(self, job: Job) -> None:
-        job.worker, job.sent, job.tries = self, time.monotonic(), job.tries + 1
+        job.worker, job.sent = self, time.monotonic()
         self.jobs[job.head["id"]] = job
         self.writer.write(pack_frame(job.head, job.body))
 
@@ -258,11 +264,15 @@ class Fleet:
             self.release.close()
 
     def _dispatch(self) -> None:
+        kept: list[Worker] = []  # each for a request that must be alone in it
         for job in list(self.queue):
-            free = [worker for worker in self._workers_for(job) if len(worker.jobs) < self.limits.places]
+            able = [worker for worker in self._workers_for(job) if worker not in kept]
+            free = [worker for worker in able if worker.takes(job)]
             if free:
                 self.queue.remove(job)
                 min(free, key=lambda worker: worker.load).send(job)
+            elif job.alone and able:
+                kept.append(min(able, key=lambda worker: worker.load))
 
     def _workers_for(self, job: Job) -> list[Worker]:
         """Of several workers the first one takes no large request: a small one never has to wait for those."""
@@ -291,17 +301,22 @@ class Fleet:
         await self._replace(worker.release)
 
     def _give_back(self, worker: Worker) -> None:
-        """Requests of a worker that is gone go to another one, first in the queue; answering has no effects."""
+        """A request that was alone in a worker that is gone may be why: it is refused.
+
+        Of several, each is tried once more, first in the queue and alone; answering has no effects.
+        """
+        to_blame = len(worker.jobs) == 1
         for job in reversed(worker.jobs.values()):
             if job.answer.done():
                 continue
             job.worker = None
-            if job.tries < self.limits.tries:
-                self.queue.appendleft(job)
-            else:
+            if to_blame:
                 job.answer.set_exception(
                     RequestError(503, "TEMPORARILY_UNAVAILABLE", "the worker ended while it answered", Retry_After="1")
                 )
+            else:
+                job.alone = True
+                self.queue.appendleft(job)
         worker.jobs.clear()
         self._dispatch()
 

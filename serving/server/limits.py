@@ -35,7 +35,6 @@ class Limits:
         start_s: until a worker must have loaded the bundle and answered its example.
         grace_s: that work may go on beyond its deadline, inside a library that does not look, before its worker is
             killed; and that a worker may take to end.
-        tries: workers that get a request, one after the other; not for ever, it may be the reason why they died.
     """
 
     connections: int = 4096
@@ -56,4 +55,3 @@ class Limits:
     large_bytes: int = 1 << 20
     start_s: float = 300.0
     grace_s: float = 5.0
-    tries: int = 2

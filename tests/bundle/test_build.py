@@ -183,9 +183,14 @@ def test_a_bundle_holds_what_it_needs_and_no_more(built):
             "artifacts/schema.json",
         ),
         *("requirements.txt", "conda.yaml", "python_env.yaml", "input_example.json", "serving_input_example.json"),
-        *(f"code/serving/{name}.py" for name in ("__init__", "deadline", "request", "session", "sharing")),
+        *(f"code/serving/{name}.py" for name in ("__init__", "deadline", "domain", "request", "session", "sharing")),
         *(f"code/pipeline/{name}.py" for name in ("__init__", "answer", "errors", "graph", "machine", "telemetry")),
-        *("code/pipeline/schema.py", "code/pipeline/serveconfig.py", "code/pipeline/samples/__init__.py"),
+        *(
+            "code/pipeline/scale.py",
+            "code/pipeline/schema.py",
+            "code/pipeline/serveconfig.py",
+            "code/pipeline/samples/__init__.py",
+        ),
         *(f"code/pipeline/samples/{name}.py" for name in ("kind", "kinds", "graph/__init__", "graph/columns")),
         *(f"{place}__pycache__" for place in ("", *(f"code/{package}/" for package in packages))),
     }

@@ -69,7 +69,7 @@ def test_graph_tables_in_and_parquet_out(graphs, tmp_path):
     assert table.note.tolist() == ["x", "y", "z"]
     assert table["size"].tolist()[::2] == [3.5, 40]
     assert table.error.notna().tolist() == [False, True, False]
-    assert table.warning[0] == "unknown categories: x.symbol"
+    assert table.warning[0] == "symbol of a kind that was not in training"
     assert (report.rows, report.answered, report.warnings) == (3, 2, 1)
 
 

@@ -155,7 +155,7 @@ def test_graphs_in_every_format(graphs):
             **{"colour=red": 0.2, "colour=green": 0.5, "colour=blue": 0.3, "colour_std": 0.02},
             **{"error": None, "error_detail": None, "warning": None},
         }
-        assert unknown["warning"] == "unknown categories: x.symbol"
+        assert unknown["warning"] == "symbol of a kind that was not in training"
         assert bad["error"] == "wrong_type"
 
 

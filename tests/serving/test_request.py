@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.answer import OUTPUTS, PREDICTION
 from pipeline.errors import ROW_CODES, ConfigError, DataError, RowError
-from pipeline.graph import pack, unpack
+from pipeline.graph import unpack
 from pipeline.samples.graph import kind as graph
 from pipeline.samples.graph.columns import read_feature
 from pipeline.samples.kinds import request_columns
@@ -20,9 +20,9 @@ from pipeline.samples.molecule.smiles import parse_smiles
 from pipeline.schema import Column, Limits, Target
 from pipeline.serveconfig import ServeConfig
 from serving import request
-from serving.request import Answers, Categories, read_request
+from serving.request import Answers, read_request
 from tests.support.schemas import GRAPHS, MOLECULES, toy_schema
-from tests.support.small_models import chain, graph_row
+from tests.support.small_models import graph_row
 
 
 def read(rows, schema):
@@ -137,18 +137,6 @@ def test_pieces_keep_the_order_of_rows(monkeypatch):
     rows = [graph_row(n, temperature=n) for n in (3, 1, 4, 1, 5)]
     rows[3]["nodes"] = None
     assert read(rows, GRAPHS) == ([0, 1, 2, 4], [3, 1, 4, 5], [3, 1, 4, 5], {3: "missing"})
-
-
-def test_unknown_categories_are_named():
-    known, rare, unknown = chain(3), chain(2), chain(2)
-    rare.x[1] = 3  # O: seen once in training, so the network reads it as unknown
-    unknown.x[0], unknown.edge_attr[:] = 0, 0
-    assert Categories(GRAPHS).unknown(pack([known, rare, chain(0), unknown])) == [
-        None,
-        "unknown categories: x.symbol",
-        None,
-        "unknown categories: x.symbol, edge_attr.order",
-    ]
 
 
 def test_answers_of_every_kind_of_target():

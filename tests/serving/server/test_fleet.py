@@ -40,7 +40,7 @@ class ToyWorker(fleets.Worker):
         ToyWorker.all.append(self)
 
     def send(self, job: Job) -> None:
-        job.worker, job.sent, job.tries = self, time.monotonic(), job.tries + 1
+        job.worker, job.sent = self, time.monotonic()
         self.jobs[job.head["id"]] = job
         self.sent.append(job)
 
@@ -144,21 +144,70 @@ def test_large_requests_leave_one_worker_to_the_small_ones(play: Any) -> None:
     play(scene, size=2)
 
 
-def test_requests_of_a_dead_worker_go_to_another_but_not_for_ever(play: Any) -> None:
+def test_a_request_that_was_alone_in_a_dead_worker_is_refused(play: Any) -> None:
     async def scene(fleet: Fleet) -> None:
         job = ask(fleet)
-        for number in range(Limits.tries):
-            assert job.worker is ToyWorker.all[number]
-            ToyWorker.all[number].die()
-            await until(lambda number=number: len(ToyWorker.all) == number + 2)  # type: ignore[misc]
+        ToyWorker.all[0].die()
         with pytest.raises(RequestError, match="the worker ended while it answered") as refused:
             await job.answer
         assert refused.value.status == 503
-        assert changes == ["restarted"] * Limits.tries
+        await until(lambda: len(ToyWorker.all) == 2)
+        assert changes == ["restarted"]
         assert fleet.alive
 
     changes: list[str] = []
     play(scene, on_change=changes.append)
+
+
+def test_requests_that_shared_a_dead_worker_are_tried_once_more_each_alone(play: Any) -> None:
+    async def scene(fleet: Fleet) -> None:
+        jobs = [ask(fleet) for _ in range(3)]
+        assert {job.worker for job in jobs} == {ToyWorker.all[0]}
+        ToyWorker.all[0].die()
+        await until(lambda: len(ToyWorker.all) == 2)
+        second = ToyWorker.all[1]
+        assert [job.worker for job in jobs] == [second, None, None]
+        second.say(jobs[0])
+        assert (await jobs[0].answer).status == 200
+        await until(lambda: jobs[1].worker is second)
+        later = ask(fleet)
+        assert (jobs[2].worker, later.worker) == (None, None)  # no company for one that may be the reason
+        second.die()  # the culprit
+        with pytest.raises(RequestError, match="the worker ended while it answered"):
+            await jobs[1].answer
+        await until(lambda: len(ToyWorker.all) == 3)
+        third = ToyWorker.all[2]
+        assert [jobs[2].worker, later.worker] == [third, None]
+        third.say(jobs[2])
+        await jobs[2].answer
+        await until(lambda: later.worker is third)
+        third.say(later)
+        assert (await later.answer).status == 200
+
+    play(scene)
+
+
+def test_a_worker_is_kept_for_a_request_that_must_be_alone(play: Any) -> None:
+    """Else those that came later would take each place as it becomes free."""
+
+    async def scene(fleet: Fleet) -> None:
+        first, second = ToyWorker.all
+        crowd = [ask(fleet) for _ in range(4)]  # two in each worker
+        first.die()
+        await until(lambda: len(ToyWorker.all) == 3)
+        third = ToyWorker.all[2]
+        suspects = [job for job in crowd if job.alone]
+        assert [job.worker for job in suspects] == [third, None]
+        small = ask(fleet)
+        assert small.worker is second
+        third.say(suspects[0])
+        await until(lambda: suspects[1].worker is third)
+        more = [ask(fleet) for _ in range(2)]
+        assert [job.worker for job in more] == [second, None]  # that one has no place left, and the third is no company
+        third.say(suspects[1])
+        await until(lambda: more[1].worker is third)
+
+    play(scene, size=2)
 
 
 def test_without_any_worker_that_starts_requests_are_refused_at_once(play: Any) -> None:
