@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.labels import is_wide_potency
 from pipeline.dataset.source import Source, find_source, folder_name
@@ -19,12 +21,16 @@ from pipeline.machine import disk_use, human_size
 from pipeline.runs.keys import StepKey, step_key
 from pipeline.runs.tags import DATA_DIGEST, DATA_KIND, NAME, SHARE_ROWS
 from pipeline.samples.kinds import kind_of
+from pipeline.schema import Target
 from steps.cli.arguments import parse_dataclass
 from steps.cli.command import run, say
 
 if TYPE_CHECKING:
     from pipeline.runs.tracking import StepRun
     from pipeline.store.store import Store
+
+LARGEST_EXACT = 2**24
+"""Whole numbers above it have no float32 of their own."""
 
 
 def key_of(config: PrepareConfig, source: Source, digest: str) -> StepKey:
@@ -100,6 +106,13 @@ def describe(store: Store, report: dict[str, Any]) -> list[str]:
         options = "kind=, positive=" if target.task.has_threshold else "kind="
         found = f"{target.kind}{classes}{positive}{transform}"
         lines.append(f"target {target.name}{unit} is {found}; set it with {options}")
+    nouns = kind_of(store.schema.data_kind).nouns
+    if kind_of(store.schema.data_kind).fixed_columns and report.get("id_column"):
+        lines.append(f"{nouns.samples} are read from column '{report['id_column']}'; set it with smiles=")
+    if report.get("constant"):
+        lines.append(f"left out, since their labels do not vary: {', '.join(report['constant'])}")
+    if report.get("unused_split"):
+        lines.append(f"column '{report['unused_split']}' names sides and is not used; pass split=given to split by it")
     for kind, columns in (("node", store.schema.node_columns), ("edge", store.schema.edge_columns)):
         if columns and not kind_of(store.schema.data_kind).fixed_columns:
             lines.append(
@@ -116,7 +129,7 @@ def describe(store: Store, report: dict[str, Any]) -> list[str]:
         lines.append(f"{report['bounds']} labels are bounds and taken as their number (censored=bound)")
     merged = report["replicates"].get("merged", 0)
     if merged:
-        lines.append(f"{merged} replicate rows merged into their molecule's median")
+        lines.append(f"{merged} replicate rows merged: {_how_merged(store.schema.targets, nouns.sample)}")
     leaks = {side: count for side, count in split["leaks"].items() if count}
     for side, count in leaks.items():
         lines.append(f"{count} graphs of {side} stand on a later side too; they left {side}")
@@ -129,10 +142,30 @@ def describe(store: Store, report: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _how_merged(targets: Sequence[Target], sample: str) -> str:
+    kinds = {target.task.has_classes for target in targets}
+    classes = f"into the class that their {sample} has in each of them"
+    if kinds == {True}:
+        return classes
+    return f"into their {sample}'s median" + (f", labels of classes {classes}" if True in kinds else "")
+
+
 def hints(store: Store) -> list[str]:
     """What may be better set otherwise."""
     y = store.arrays.y
     wide = [target for t, target in enumerate(store.schema.targets) if is_wide_potency(target, y[:, t])]
+    exact = [
+        target.name
+        for t, target in enumerate(store.schema.targets)
+        if not target.task.has_classes and target.transform is None and (np.abs(y[:, t]) > LARGEST_EXACT).any()
+    ]
+    return [
+        *(f"{name} has labels beyond {LARGEST_EXACT:,}: float32 keeps seven digits of them" for name in exact),
+        *_potency_hints(wide),
+    ]
+
+
+def _potency_hints(wide: Sequence[Target]) -> list[str]:
     return [
         f"{one.name} [{one.unit}] spans orders of magnitude: transform=p trains on −log10 of the molar value instead"
         for one in wide

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,7 @@ from pipeline.dataset.spool import Spool
 from pipeline.errors import DataError, SplitError
 from pipeline.samples.source import Keys
 from pipeline.samples.workers import Workers
-
-if TYPE_CHECKING:
-    pass
+from pipeline.schema import Schema
 
 Floats = NDArray[np.float64]
 MAX_SHOWN = 1_000  # characters of a value in the quarantine
@@ -111,6 +109,7 @@ def mix_keys(keys: Keys, u: NDArray[np.float32]) -> Keys:
 class Merged(NamedTuple):
     """What is written: which graphs stay, with which labels, on which side."""
 
+    schema: Schema  # without targets that do not vary in training
     keep: NDArray[np.bool_]  # (G,)
     y: NDArray[np.float32]  # (G, T)
     side: NDArray[np.int8]  # (G,)
@@ -122,7 +121,7 @@ def merge_and_split(found: Collected, opened: Opened, config: PrepareConfig, spo
     """Merge replicates, drop conflicts, split, take leaks out, check that every side is fit for use.
 
     Raises:
-        SplitError: a side is empty, or a target does not vary in training.
+        SplitError: a side is empty, or no target varies in training.
     """
     targets = opened.schema.targets
     identity, group = opened.kind.keys(found.keys, spool, opened.schema.limits, workers)
@@ -130,7 +129,7 @@ def merge_and_split(found: Collected, opened: Opened, config: PrepareConfig, spo
     sides = found.given[:, None].astype(np.float32) if opened.side_column else found.u[:, :0]
     identity = mix_keys(mix_keys(identity, found.u), sides)
     replicates = merge_replicates(identity, found.y, targets)
-    alive = np.flatnonzero(replicates.keep & ~replicates.conflicts)
+    alive = np.flatnonzero(replicates.keep & ~replicates.conflicts & ~np.isnan(replicates.y).all(axis=1))
     if not len(alive):
         raise DataError(f"{opened.source.path}: all labels contradict each other; no graph is left.")
     method = "given" if opened.side_column else opened.source.split
@@ -147,14 +146,16 @@ def merge_and_split(found: Collected, opened: Opened, config: PrepareConfig, spo
     side = np.full(len(found.row), NO_SIDE, dtype=np.int8)
     side[alive] = split.side
     keep = side != NO_SIDE
-    for t, target in enumerate(targets):
-        values = replicates.y[keep & (side == TRAIN), t]
-        values = values[~np.isnan(values)]
-        if len(np.unique(values)) < 2:
-            raise SplitError(
-                f"target '{target.name}' has {len(values)} labels in training that do not vary; "
-                "pass another split= or split_seed=, or bring more rows."
-            )
+    flat = [t for t in range(len(targets)) if not _varies(replicates.y[keep & (side == TRAIN), t])]
+    if len(flat) == len(targets):
+        raise SplitError(
+            f"no target varies in training ({', '.join(target.name for target in targets)}); "
+            "pass another split= or split_seed=, or bring more rows."
+        )
+    if flat:
+        others = np.delete(found.y, flat, axis=1)
+        fewer = opened.without([targets[t].name for t in flat])
+        return merge_and_split(found._replace(y=others), fewer, config, spool, workers)
     lost = ~np.isnan(found.y) & np.isnan(replicates.y)  # (G, T)
     report = {
         "rows": found.rows_read,
@@ -168,7 +169,15 @@ def merge_and_split(found: Collected, opened: Opened, config: PrepareConfig, spo
         "split": {"method": opened.source.split, "seed": config.split_seed} | split.report,
         "built_in": opened.source.recipe,
     }
-    return Merged(keep, replicates.y, side, np.asarray(lost.any(axis=1)), report)
+    if opened.constant:
+        report["constant"] = list(opened.constant)
+    if opened.unused_split:
+        report["unused_split"] = opened.unused_split
+    return Merged(opened.schema, keep, replicates.y, side, np.asarray(lost.any(axis=1)), report)
+
+
+def _varies(labels: NDArray[np.float32]) -> bool:
+    return len(np.unique(labels[~np.isnan(labels)])) > 1
 
 
 def quarantine_conflicts(found: Collected, merged: Merged, spool: Spool, quarantine: TextIO) -> None:

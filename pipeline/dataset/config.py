@@ -31,6 +31,7 @@ class PrepareConfig:
         censored: `drop` leaves labels like `>10` out, `bound` takes them as 10.
         split: given, random, scaffold, time, or the name of a column that holds the sides.
         time_column: column that `split=time` sorts by.
+        time_format: how its dates are written, as strptime knows it, such as `%d/%m/%Y`; default: numbers or ISO dates.
         on_error: `skip` puts a bad row into quarantine.csv, `fail` ends the step at the first one.
         directed: graph tables only: each row of edges is one edge, not a pair.
         numeric: graph tables only: columns to read as numbers, comma-separated.
@@ -56,6 +57,7 @@ class PrepareConfig:
     censored: Literal["drop", "bound"] = "drop"
     split: str | None = None
     time_column: str | None = None
+    time_format: str | None = None
     split_seed: int = 0
     on_error: Literal["skip", "fail"] = "skip"
     directed: bool = False
@@ -69,5 +71,7 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         if self.split == "time" and not self.time_column:
             raise ConfigError("split=time needs the column to sort by; pass time_column=COLUMN.")
+        if self.time_format and not self.time_column:
+            raise ConfigError("time_format= says how dates are written; pass time_column=COLUMN, too.")
         if self.max_nodes < 1 or self.max_edges < 0 or self.processes < 0 or self.split_seed < 0:
             raise ConfigError("max_nodes must be at least 1; max_edges, processes and split_seed at least 0.")

@@ -99,6 +99,11 @@ class LabelScan:
                 self._widen(np.array([number]))
                 self._remember(self._number_names, name)
 
+    @property
+    def varies(self) -> bool:
+        """Whether there are two different values; else nothing can be learned."""
+        return len(self._number_names) + len(self._texts) > 1
+
     def target(
         self,
         *,

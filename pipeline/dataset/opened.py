@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.labels import LabelScan
 from pipeline.dataset.source import Source, names, per_target, split_columns
+from pipeline.dataset.split import NO_SIDE, parse_sides
 from pipeline.errors import ConfigError, DataError
 from pipeline.rows.table import Rows
 from pipeline.samples import source as samples
 from pipeline.samples.kinds import kind_of
 from pipeline.samples.workers import Workers
 from pipeline.schema import Column, Limits, Schema, Target
+
+_GREEK_MU, _MICRO = "\u03bc", "\u00b5"  # they look the same, and keyboards have either
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Opened:
         kind: how its samples are read.
         parts: reads all rows and makes samples of them.
         side_column: the column that names the side of a row, if one does.
+        constant: targets that were asked for and left out, since their labels do not vary.
+        unused_split: a column `split` that names sides, which nobody asked for.
     """
 
     source: Source
@@ -34,6 +39,13 @@ class Opened:
     schema: Schema
     parts: Callable[[], Iterator[samples.Part]]
     side_column: str | None
+    constant: tuple[str, ...] = ()
+    unused_split: str | None = None
+
+    def without(self, names: Collection[str]) -> Opened:
+        """The same without some targets."""
+        targets = tuple(target for target in self.schema.targets if target.name not in names)
+        return replace(self, schema=replace(self.schema, targets=targets), constant=(*self.constant, *names))
 
 
 def open_source(config: PrepareConfig, source: Source, workers: Workers) -> Opened:
@@ -70,18 +82,20 @@ def open_source(config: PrepareConfig, source: Source, workers: Workers) -> Open
             f"{source.path}: rows of {' and '.join(stray)} name no graph of the table of graphs. "
             "Mend them, or pass on_error=skip."
         )
+    targets = _find_targets(config, source, data.values(source.targets), data.decimal_of)
     features = tuple(Column(name, "numeric") for name in names(config.features))
     schema = Schema(
         name=source.name,
         data_kind=source.kind,
-        targets=_find_targets(config, source, data.values(source.targets), data.decimal_of),
+        targets=targets,
         limits=Limits(max_nodes=config.max_nodes, max_edges=config.max_edges),
         description=source.recipe.get("description"),
         **{**data.facts, "graph_columns": (*features, *data.facts.get("graph_columns", ()))},
     )
     asked = (*asked, *(column.name for column in schema.graph_columns if column.name not in asked))
     parts = partial(data.parts, asked, schema, source.split == "scaffold")
-    return Opened(source, kind, data, schema, parts, side_column)
+    constant = tuple(name for name in source.targets if name not in {target.name for target in targets})
+    return Opened(source, kind, data, schema, parts, side_column, constant, _unused_split(data, asked))
 
 
 def _find_targets(
@@ -96,9 +110,21 @@ def _find_targets(
         option: dict(per_target(option, getattr(config, option) or recipe.get(option), source.targets))
         for option in ("kind", "unit", "description", "transform", "positive")
     }
+    options["unit"] = {name: unit and unit.replace(_GREEK_MU, _MICRO) for name, unit in options["unit"].items()}
+    if any(scan.varies for scan in scans.values()):
+        scans = {name: scan for name, scan in scans.items() if scan.varies}
     return tuple(
         scan.target(**{option: values[name] for option, values in options.items()}) for name, scan in scans.items()
     )
+
+
+def _unused_split(data: samples.Data, asked: Collection[str]) -> str | None:
+    for name in data.columns:
+        if name.strip().lower() == "split" and name not in asked:
+            first = next(iter(data.values((name,))), None)
+            if first is not None and (parse_sides(first.values[name]) != NO_SIDE).any():
+                return name
+    return None
 
 
 def _require(asked: tuple[str, ...], columns: tuple[str, ...], source: Source, side_column: str | None) -> None:

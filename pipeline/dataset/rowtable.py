@@ -67,9 +67,12 @@ def read_row_table(part: Part, opened: Opened, config: PrepareConfig) -> RowTabl
             leaving.add(int(position))
     elif opened.source.split == "time":
         column = str(config.time_column)
-        time = parse_times(part.rows.values[column], opened.data.decimal_of(column))
+        time = parse_times(part.rows.values[column], opened.data.decimal_of(column), config.time_format)
         for position in np.flatnonzero(np.isnan(time)):
-            detail = f"column '{column}' holds no number or ISO date"
+            wanted = (
+                f"date like {config.time_format}" if config.time_format else "number or ISO date (see time_format=)"
+            )
+            detail = f"column '{column}' holds no {wanted}"
             errors.setdefault(int(position), RowError("no_split", detail))
             leaving.add(int(position))
     return RowTable(y, u, given, time, errors, leaving, bounds)

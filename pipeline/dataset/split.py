@@ -65,17 +65,18 @@ def parse_sides(values: NDArray[np.object_]) -> Sides:
     return np.fromiter((_SIDE_OF_NAME.get(name, NO_SIDE) for name in names), dtype=np.int8, count=len(values))
 
 
-def parse_times(values: NDArray[np.object_], decimal: str = ".") -> NDArray[np.float64]:
+def parse_times(values: NDArray[np.object_], decimal: str = ".", form: str | None = None) -> NDArray[np.float64]:
     """Read a time column: numbers as they are (a year, a batch number), ISO dates as years with a fraction.
 
     Args:
         values: (B,) str, int, float or None.
         decimal: `.` or `,` in numbers that came as text.
+        form: how dates are written, as strptime knows it; then all text is read so.
 
     Returns:
         (B,) NaN where the value is empty or neither a number nor a date.
     """
-    return np.fromiter((_time(value, decimal) for value in values), dtype=np.float64, count=len(values))
+    return np.fromiter((_time(value, decimal, form) for value in values), dtype=np.float64, count=len(values))
 
 
 def number_keys(keys: Keys) -> tuple[Ints, Ints]:
@@ -347,12 +348,15 @@ def _label_facts(target: Target, y: NDArray[np.float32]) -> dict[str, Any]:
     return {"labelled": len(known), "classes": dict(zip(target.classes, counts.tolist(), strict=True))}
 
 
-def _time(value: object, decimal: str) -> float:
+def _time(value: object, decimal: str, form: str | None) -> float:
     """One time as a number, NaN if it cannot be read."""
     if value is None or isinstance(value, bool):
         return math.nan
     if isinstance(value, (int, float)):
         return float(value)
+    if isinstance(value, str) and form:
+        date = _strptime(value.strip(), form)
+        return math.nan if date is None else _year(date)
     if isinstance(value, str):
         number = read_number(value, decimal)
         value = value.strip()
@@ -370,12 +374,14 @@ def _date(text: str) -> datetime | None:
         return datetime.fromisoformat(text)
     except ValueError:
         pass
-    for form in _DATE_FORMATS:
-        try:
-            return datetime.strptime(text, form)
-        except ValueError:
-            continue
-    return None
+    return next(filter(None, (_strptime(text, form) for form in _DATE_FORMATS)), None)
+
+
+def _strptime(text: str, form: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, form)
+    except ValueError:
+        return None
 
 
 def _year(moment: datetime) -> float:

@@ -12,6 +12,7 @@ from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.opened import open_source
 from pipeline.dataset.source import Source
 from pipeline.dataset.spool import Spool
+from pipeline.errors import SplitError
 from pipeline.samples.workers import Workers
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ def build_store(
         progress: told the number of rows read, chunk by chunk.
 
     Raises:
-        DataError, ConfigError, SplitError: as `open_source`, `collect` and `merge_and_split`; then
-            nothing is left behind.
+        DataError, ConfigError, SplitError: as `open_source`, `collect` and `merge_and_split`; then nothing is left
+            behind, but for the quarantine where a split fails after rows had left.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     quarantine = quarantine_path(folder)
@@ -41,7 +42,15 @@ def build_store(
         ):
             opened = open_source(config, source, workers)
             found = collect(opened, config, spool, file, progress)
-            merged = merge_and_split(found, opened, config, spool, workers)
+            try:
+                merged = merge_and_split(found, opened, config, spool, workers)
+            except SplitError as error:
+                if not found.left:
+                    raise
+                file.flush()
+                Path(file.name).replace(quarantine)
+                reasons = ", ".join(f"{count} {code}" for code, count in found.left.most_common(3))
+                raise SplitError(f"{error} Rows had left before: {reasons}; they are listed in {quarantine}.") from None
             quarantine_conflicts(found, merged, spool, file)
         from pipeline.store.store import write_store  # torch only here: the other processes have ended and never saw it
 
@@ -49,7 +58,7 @@ def build_store(
         store = write_store(
             folder,
             spool,
-            schema=opened.schema,
+            schema=merged.schema,
             keep=merged.keep,
             y=merged.y,
             split=merged.side,

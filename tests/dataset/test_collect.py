@@ -1,6 +1,7 @@
 """Rows become a store: what is kept, what is merged, what leaves, and what is refused in one line."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -243,3 +244,37 @@ def test_graph_features_join_the_identity():
     assert len(np.unique(mixed, axis=0)) == 3
     np.testing.assert_array_equal(keys[:, 0], [1, 1, 1, 3])  # the caller's stay
     np.testing.assert_array_equal(mix_keys(keys, u[:, :0]), keys)
+
+
+def test_targets_that_do_not_vary_in_training_leave_together(tmp_path):
+    side = ["train"] * 8 + ["validation"] * 2 + ["test"] * 3
+    rows = [["C" * n, n, int(n == 12), 7 if n > 11 else "", side[n - 1]] for n in range(1, 14)]
+    header = ["smiles", "y", "flat", "late", "split"]
+    store, _ = build(tmp_path, header, rows, target="y,flat,late", split="given")
+    assert [target.name for target in store.schema.targets] == ["y"]
+    report = store.manifest["source"]
+    assert report["constant"] == ["late", "flat"]  # one value in all the data; two, but one of them in training
+    assert report["split"]["sizes"] == {"train": 8, "validation": 2, "test": 3}
+    with pytest.raises(SplitError, match=r"no target varies in training \(flat\)"):
+        build(tmp_path / "flat", header, rows, target="flat", split="given")
+
+
+def test_an_empty_side_is_told_with_what_left_and_the_quarantine_stays(tmp_path):
+    rows = [["C", 1], ["CC", 2], *([f"InChI=1S/{n}", n] for n in range(19))]
+    says = r"side is empty.* Rows had left before: 19 invalid_smiles; they are listed in (\S+)\."
+    with pytest.raises(SplitError, match=says) as caught:
+        build(tmp_path, ["smiles", "y"], rows, target="y")
+    listed = Path(str(caught.value).split(" listed in ")[1].rstrip("."))
+    assert listed.read_text().count("invalid_smiles") == 19
+
+
+@pytest.mark.parametrize(
+    ("form", "dates"), [("%d/%m/%Y", ["31/01/2020", "01/02/2020"]), ("%b %Y", ["Jan 2020", "Feb 2020"])]
+)
+def test_dates_may_be_written_as_the_user_says(tmp_path, form, dates):
+    rows = [["C" * n, n, dates[n > 10]] for n in range(1, 14)]
+    asked = {"target": "y", "split": "time", "time_column": "when"}
+    store, _ = build(tmp_path, ["smiles", "y", "when"], rows, time_format=form, **asked)
+    assert {len(name) for name in store.ids(store.indices(TEST))} <= {11, 12, 13}
+    with pytest.raises(DataError, match=r"column 'when' holds no number or ISO date \(see time_format=\)"):
+        build(tmp_path / "other", ["smiles", "y", "when"], rows, on_error="fail", **asked)

@@ -114,3 +114,29 @@ def test_options_that_do_not_fit_molecules(
 ) -> None:
     with pytest.raises(error, match=says):
         opened(molecules, data="m.csv", **options)
+
+
+def test_targets_that_do_not_vary_are_left_out_where_others_do(molecules: Path) -> None:
+    rows = (molecules / "m.csv").read_text().splitlines()
+    wide = [f"{row},{cells}" for row, cells in zip(rows, ["same,empty,one", *["5,,x"] * 8], strict=True)]
+    (molecules / "w.csv").write_text("\n".join(wide))
+    found = opened(molecules, data="w.csv", target="same,y,empty,one")
+    assert [target.name for target in found.schema.targets] == ["y"]
+    assert found.constant == ("same", "empty", "one")
+    with pytest.raises(DataError, match="target 'same' does not vary: all 8 labels are equal"):
+        opened(molecules, data="w.csv", target="same,empty")
+
+
+@pytest.mark.parametrize(("column", "cells", "told"), [("Split", "train", "Split"), ("split", "left", None)])
+def test_a_split_column_that_nobody_asked_for_is_told(
+    molecules: Path, column: str, cells: str, told: str | None
+) -> None:
+    rows = (molecules / "m.csv").read_text().splitlines()
+    (molecules / "s.csv").write_text("\n".join([f"{rows[0]},{column}", *(f"{row},{cells}" for row in rows[1:])]))
+    assert opened(molecules, data="s.csv", target="y").unused_split == told
+
+
+@pytest.mark.parametrize("unit", ["\u03bcM", "\u00b5M", "uM"])
+def test_micromolar_may_be_written_with_either_letter(molecules: Path, unit: str) -> None:
+    (target,) = opened(molecules, data="m.csv", target="y", unit=unit, transform="p").schema.targets
+    assert target.affine == (-1.0, 6.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,6 +54,24 @@ def test_a_potency_that_is_trained_as_it_is_gets_one_hint():
     ]
 
 
+def test_labels_that_float32_cannot_hold_get_a_hint():
+    schema = toy_schema(Target("code", "regression"), Target("y", "regression"))
+    y = np.array([[16_777_218.0, 16_777_216.0], [1.0, np.nan]], dtype=np.float32)
+    store = SimpleNamespace(schema=schema, arrays=SimpleNamespace(y=y))
+    assert hints(store) == ["code has labels beyond 16,777,216: float32 keeps seven digits of them"]
+
+
+def test_what_merging_does_is_said_of_the_kinds_that_there_are():
+    merged = {"replicates": {"merged": 6, "targets": {}}}
+    classes, number = Target("b", "binary", classes=("no", "yes")), Target("y", "regression")
+    alone = said(toy_schema(classes), **merged)
+    assert "6 replicate rows merged: into the class that their molecule has in each of them" in alone
+    assert "median" not in alone
+    both = said(toy_schema(number, classes), **merged)
+    assert "merged: into their molecule's median, labels of classes into the class that their molecule has" in both
+    assert "6 replicate rows merged: into their graph's" in said(replace(GRAPHS, targets=(number,)), **merged)
+
+
 def test_columns_of_graphs_are_named_with_their_kind_and_how_to_set_it():
     text = said(GRAPHS)
     assert "node columns: symbol (categorical), charge (numeric); numeric=, categorical=" in text
@@ -66,7 +85,10 @@ def test_columns_of_graphs_are_named_with_their_kind_and_how_to_set_it():
         ({"labels_left": {"censored": 3}}, "labels left out: 3 censored"),
         ({"strays": {"nodes": 4}}, "4 rows of nodes name no graph of the table of graphs; they were left out"),
         ({"bounds": 5}, "5 labels are bounds and taken as their number (censored=bound)"),
-        ({"replicates": {"merged": 6, "targets": {}}}, "6 replicate rows merged into their molecule's median"),
+        ({"replicates": {"merged": 6, "targets": {}}}, "6 replicate rows merged: into their molecule's median"),
+        ({"constant": ["b", "c"]}, "left out, since their labels do not vary: b, c"),
+        ({"unused_split": "split"}, "column 'split' names sides and is not used; pass split=given to split by it"),
+        ({"id_column": "Molecule"}, "molecules are read from column 'Molecule'; set it with smiles="),
         (
             {"replicates": {"merged": 0, "targets": {"y": {"spread": 0.25}}}},
             "noise floor of y: replicates spread by 0.25 (pooled std)",

@@ -21,6 +21,7 @@ _ATOM_OR_RING = re.compile(rf"({_ATOM.pattern})|%\((\d+)\)|%(\d\d)|(\d)")
 # for 1,000 fused squares, whose squared lengths in the text come to 10⁹. A text of this length can cost little.
 _MAX_RING_COST = 10**7
 _CHEAP_CHARACTERS = 1_000
+_REACTION_ARROW = re.compile(r"(?<!-)>")  # `->` is a dative bond
 _TIMESTAMP = re.compile(r"^\[\d\d:\d\d:\d\d\] ")
 _POSITION = re.compile(r"around position (\d+):")
 _STEREO_OR_ISOTOPE = re.compile(r"[@/\\]|\[\d")
@@ -181,6 +182,8 @@ def _check_text(smiles: str, limits: Limits) -> None:
     atoms, _, behind = smiles.partition(" ")
     if behind and not behind.lstrip().startswith("|"):  # RDKit would take it for a name and answer for the rest
         raise RowError("invalid_smiles", f"A blank stands behind character {len(atoms)} of the SMILES.")
+    if len(_REACTION_ARROW.findall(atoms)) > 1:
+        raise RowError("invalid_smiles", "It is a reaction, with > between its parts; one molecule is expected.")
     if len(atoms) > _CHEAP_CHARACTERS and _ring_cost(atoms) > _MAX_RING_COST:
         raise RowError("too_large", "The molecule has too many, or too large, rings to be found.")
     if len(smiles) <= limits.max_nodes:

@@ -121,6 +121,16 @@ def test_rings_that_would_take_seconds_and_gigabytes_are_refused_before_rdkit_se
     assert caught.value.code == "too_large"
 
 
+@pytest.mark.parametrize("smiles", ["CCO>>CC=O", "CCO.O>[Pd]>CC=O", "CC>O>"])
+def test_a_reaction_is_named(smiles):
+    with pytest.raises(RowError, match="It is a reaction, with > between its parts; one molecule is expected"):
+        parse_smiles(smiles, Limits())
+
+
+def test_a_dative_bond_is_no_arrow_of_a_reaction():
+    assert parse_smiles("[NH3]->[Pt](<-[NH3])(Cl)Cl", Limits()).GetNumAtoms() == 5
+
+
 def test_large_molecules_with_ordinary_rings_are_read():
     peptide = "N1CCCC1C(=O)" * 300 + "O"  # 2,101 atoms, 300 rings
     assert parse_smiles(peptide, Limits()).GetRingInfo().NumRings() == 300
