@@ -41,22 +41,44 @@ def is_busy() -> bool:
     return os.getloadavg()[0] > 2 * usable_cores()
 
 
+def usable_memory() -> int:
+    """Bytes that this process may fill: its container's limit, not the host's memory."""
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([host, *_memory_limits(Path("/"))])
+
+
+def _memory_limits(root: Path) -> Iterator[int]:
+    """The memory limits, in bytes, of this process's control group and of all groups above it; version 1 and 2.
+
+    Source: docs.kernel.org/admin-guide/cgroup-v2.html, "memory.max"; docs.kernel.org/admin-guide/cgroup-v1/memory.html.
+    """
+    for folder in _groups(root, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            if (limit := _text(folder / name).strip()).isdecimal():  # "max" is none
+                yield int(limit)
+
+
 def _quotas(root: Path) -> Iterator[float]:
     """The CPU quotas, in cores, of this process's control group and of all groups above it; version 1 and 2.
 
     Source: docs.kernel.org/admin-guide/cgroup-v2.html, "cpu.max"; docs.kernel.org/scheduler/sched-bwc.html.
     """
+    for folder in _groups(root, "cpu"):
+        maximum = _text(folder / "cpu.max").split()
+        period = maximum or [_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+        if len(period) == 2 and all(one.isdecimal() for one in period) and int(period[1]):
+            yield int(period[0]) / int(period[1])
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """Folders of this process's control group and of all groups above it, where the controller's files may lie."""
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, group = line.split(":", 2)  # 0::/pods/7 in version 2, 4:cpu,cpuacct:/pods/7 in version 1
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         mount = root / "sys/fs/cgroup" / controllers
         # In a container the path may be the host's, of which only the end of the tree, `mount` itself, is seen.
-        for folder in (mount, *(mount.joinpath(*parts) for parts in itertools.accumulate(_steps(group)))):
-            maximum = _text(folder / "cpu.max").split()
-            period = maximum or [_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
-            if len(period) == 2 and all(one.isdecimal() for one in period) and int(period[1]):
-                yield int(period[0]) / int(period[1])
+        yield from (mount, *(mount.joinpath(*parts) for parts in itertools.accumulate(_steps(group))))
 
 
 def _steps(group: str) -> list[tuple[str, ...]]:

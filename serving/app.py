@@ -19,11 +19,12 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import uvicorn
 
 from pipeline.errors import BundleError, ConfigError, PipelineError
-from pipeline.machine import usable_cores
+from pipeline.machine import usable_cores, usable_memory
 from pipeline.telemetry import SWITCHES
 from serving.server import releases
 from serving.server.connection import Connection
@@ -57,6 +58,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="largest body, in MB (default %(default)s)",
     )
     parser.add_argument(
+        "--memory_mb",
+        type=float,
+        default=usable_memory() / (1 << 20),
+        help="memory that server and workers share, in MB (default: the container's or the machine's)",
+    )
+    parser.add_argument(
         "--drain", type=float, default=2.0, metavar="SECONDS",
         help="after SIGTERM, stay reachable but not ready for so long (default %(default)s)",
     )  # fmt: skip
@@ -67,12 +74,22 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.follow is not None and "@" not in (options.model or ""):
         parser.error("--follow needs --model models:/NAME@ALIAS")
-    for name in ("workers", "queue", "timeout", "max_body_mb", "follow"):
+    for name in ("workers", "queue", "timeout", "max_body_mb", "memory_mb", "follow"):
         if (value := getattr(options, name)) is not None and not 0 < value < math.inf:
             raise ConfigError(f"--{name} {value}: expected a number above 0.")
     if not 0 <= options.drain < math.inf:
         raise ConfigError(f"--drain {options.drain}: expected a number of at least 0.")
     return options
+
+
+def share_memory(memory_bytes: int, held_bytes: int, workers: int) -> int:
+    """Bytes of private memory that each worker may take.
+
+    The server keeps what it may hold of bodies, and 128 MiB. A worker gets 512 MiB or more, since it takes 200 MiB to
+    start, but never all: what is too much must fail before the container does.
+    """
+    share = (memory_bytes - held_bytes - (128 << 20)) // workers
+    return max(share, min(512 << 20, memory_bytes * 3 // 4))
 
 
 class Server(uvicorn.Server):
@@ -86,6 +103,8 @@ class Server(uvicorn.Server):
 async def serve(options: argparse.Namespace, listening: socket.socket) -> None:
     """Start the workers, then answer until SIGTERM."""
     limits = Limits(body_bytes=int(options.max_body_mb * (1 << 20)), queue=options.queue, time_s=options.timeout)
+    memory_bytes = int(options.memory_mb * (1 << 20))
+    limits = replace(limits, worker_bytes=share_memory(memory_bytes, limits.held_bytes, options.workers))
     fleet = Fleet(options.workers, limits)
     metrics = Metrics(fleet)
     fleet.on_change = lambda kind: metrics.changes.labels(kind).inc()

@@ -1,9 +1,10 @@
 """A worker: one process that holds one bundle's code, and answers as MLflow's scoring server does.
 
-    python -B -m serving.server.engine FD BUNDLE
+    python -B -m serving.server.engine FD BUNDLE BYTES
 
 FD is a socket to the server (serving/server/fleet.py). The first message out is {"ready": …} or {"failure": …}; then
-requests {"id", "kind", …} come in and answers {"id", "status", …} go out. The worker ends with the socket.
+requests {"id", "kind", …} come in and answers {"id", "status", …} go out. The worker ends with the socket. It may take
+BYTES of private memory.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -85,6 +87,11 @@ class Engine:
         work = self._infer if request.kind == "infer" else self._invoke
         try:
             return 200, await asyncio.to_thread(work, request)
+        except MemoryError:
+            refusal = RequestError(
+                503, "TEMPORARILY_UNAVAILABLE", "there is no memory for this request; send fewer rows"
+            )
+            return refusal.status, refusal.body(v2=request.kind == "infer")
         except RequestError as refusal:
             return refusal.status, refusal.body(v2=request.kind == "infer")
 
@@ -184,6 +191,16 @@ def forget_own_code() -> None:
         del sys.modules[name]
 
 
+def limit_memory(size_bytes: int) -> None:
+    """Let what needs more private memory fail here with a MemoryError, instead of ending the whole container.
+
+    Not RLIMIT_AS, which counts what is only mapped: libraries, files and reserved addresses.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    least = size_bytes if hard == resource.RLIM_INFINITY else min(size_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (least, hard))
+
+
 async def main(connection: socket.socket, folder: Path) -> None:
     # The server ends this process by its socket: a Ctrl-C or a SIGTERM to the whole group is the server's to handle.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -205,5 +222,6 @@ async def main(connection: socket.socket, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    limit_memory(int(sys.argv[3]))
     forget_own_code()
     asyncio.run(main(socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2])))

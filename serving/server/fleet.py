@@ -96,7 +96,8 @@ class Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-B", "-m", "serving.server.engine", str(theirs.fileno()), str(self.release.folder)),
+                *(sys.executable, "-B", "-m", "serving.server.engine"),
+                *(str(theirs.fileno()), str(self.release.folder), str(self.limits.worker_bytes)),
                 cwd=ROOT,
                 env=_environment(),
                 pass_fds=[theirs.fileno()],

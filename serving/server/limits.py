@@ -32,6 +32,7 @@ class Limits:
         places: requests that one worker computes at the same time, each in a thread; they share its network.
         large_bytes: of a request or of an answer that stands apart: its memory is given back at once, small ones do
             not wait.
+        worker_bytes: of a worker's private memory; what needs more fails by itself, before the container does.
         start_s: until a worker must have loaded the bundle and answered its example.
         grace_s: that work may go on beyond its deadline, inside a library that does not look, before its worker is
             killed; and that a worker may take to end.
@@ -53,5 +54,6 @@ class Limits:
     parquet_bytes: int = 256 << 20
     places: int = 4
     large_bytes: int = 1 << 20
+    worker_bytes: int = 2 << 30
     start_s: float = 300.0
     grace_s: float = 5.0

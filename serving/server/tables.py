@@ -30,12 +30,13 @@ def read_table(body: bytes, content_type: str, columns: list[Column]) -> pd.Data
 
     Raises:
         RequestError: if it is no table.
+        MemoryError: if this process may not take what it needs.
     """
     try:
         if content_type == CSV:
             return _read_csv(body, columns)
         return _read_parquet(body) if content_type == PARQUET else read_json(parse_json(body))
-    except RequestError:
+    except (RequestError, MemoryError):
         raise
     except Exception:  # whatever pandas makes of it; its reasons hold what the client sent
         raise RequestError(400, "BAD_REQUEST", _unread(content_type, columns)) from None
@@ -87,6 +88,8 @@ def _read_parquet(body: bytes) -> pd.DataFrame:
 
     try:
         file = parquet.ParquetFile(BytesIO(body))
+    except MemoryError:
+        raise
     except Exception:  # pyarrow's errors, and what a damaged footer makes of them
         raise RequestError(400, "BAD_REQUEST", "the body is no Parquet file") from None
     footer = file.metadata
@@ -103,6 +106,8 @@ def _read_parquet(body: bytes) -> pd.DataFrame:
         _check_bytes(len(packed), sum(_unpacked(chunk) for column in packed.columns for chunk in column.chunks))
         del packed
         return file.read().to_pandas()
+    except MemoryError:  # also one of pyarrow's
+        raise
     except (pa.ArrowException, OSError):
         raise RequestError(400, "BAD_REQUEST", "the body is a damaged Parquet file") from None
 

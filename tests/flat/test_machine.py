@@ -6,14 +6,13 @@ from pipeline import machine
 
 
 def system(root, group, **files):
-    """A root folder with one process's control group and some files below /sys/fs/cgroup."""
+    """Write a root folder with one process's control group and some files below /sys/fs/cgroup."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/cgroup").write_text(group)
     for name, text in files.items():
         path = root / "sys/fs/cgroup" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return list(machine._quotas(root))
 
 
 V1 = "9:name=systemd:/a\n4:cpu,cpuacct:/docker/7\n3:cpuset:/docker/7\n0::/\n"
@@ -41,7 +40,29 @@ V1 = "9:name=systemd:/a\n4:cpu,cpuacct:/docker/7\n3:cpuset:/docker/7\n0::/\n"
     ],
 )
 def test_quotas_of_both_versions(tmp_path, group, files, expected):
-    assert system(tmp_path, group, **files) == expected
+    system(tmp_path, group, **files)
+    assert list(machine._quotas(tmp_path)) == expected
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "expected"),
+    [
+        ("0::/\n", {"memory.max": "2147483648\n"}, [2147483648]),
+        ("0::/pods/7\n", {"pods/memory.max": "900", "pods/7/memory.max": "max\n"}, [900]),
+        ("5:memory:/docker/7\n", {"memory/docker/7/memory.limit_in_bytes": "700\n"}, [700]),
+        ("", {}, []),
+    ],
+)
+def test_memory_limits_of_both_versions(tmp_path, group, files, expected):
+    system(tmp_path, group, **files)
+    assert list(machine._memory_limits(tmp_path)) == expected
+
+
+def test_the_smallest_memory_limit_counts_but_no_more_than_there_is(monkeypatch):
+    monkeypatch.setattr(machine, "_memory_limits", lambda _: iter([9 << 60, 5_000_000]))
+    assert machine.usable_memory() == 5_000_000
+    monkeypatch.setattr(machine, "_memory_limits", lambda _: iter([9 << 60]))
+    assert 1 << 20 < machine.usable_memory() < 9 << 60
 
 
 @pytest.mark.parametrize(("quotas", "cores"), [([], 4), ([2.9, 3], 2), ([0.5], 1), ([64], 4)])

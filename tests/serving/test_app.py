@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
+from serving.app import share_memory
 from serving.server.limits import Limits
+from serving.server.tables import PARQUET
 from tests.support.servers import refusal, serving_app, wait_until
 from tests.support.small_models import graph_row, write_graph_bundle, write_molecule_bundle
 
@@ -263,6 +269,26 @@ def test_overtime_is_a_504_and_frees_its_place(bundle, tmp_path):
                 assert int(reply.headers["retry-after"]) >= 1
         wait_until(lambda: app.invoke(BODY).status == 200, 60)  # the worker was killed, another one answers
         assert app.metric("graphline_in_flight") == 0
+
+
+@pytest.mark.parametrize(
+    ("memory_mb", "workers", "each_mb"), [(2048, 2, 832), (65_536, 8, 8144), (1024, 8, 512), (512, 1, 384)]
+)
+def test_workers_share_what_the_server_leaves_and_none_may_take_all(memory_mb, workers, each_mb):
+    assert share_memory(memory_mb << 20, 256 << 20, workers) == each_mb << 20
+
+
+def test_a_request_beyond_the_memory_of_a_worker_fails_alone(bundle, tmp_path):
+    """One text for each of 90,000 rows: 225 MB, less than the largest table, and more than is left of 512 MiB."""
+    texts = [str(k).rjust(2_500, "C") for k in range(90_000)]
+    file = BytesIO()
+    parquet.write_table(pa.table({"smiles": texts, "temperature": [0.0] * len(texts)}), file, compression="zstd")
+    with serving_app(tmp_path, "--bundle", str(bundle), "--workers", "1", "--memory_mb", "700") as app:
+        reply = app.invoke(file.getvalue(), PARQUET)
+        assert (reply.status, reply.json["error_code"]) == (503, "TEMPORARILY_UNAVAILABLE")
+        wait_until(lambda: app.invoke(BODY).status == 200, 60)
+        (worker,) = app.workers()
+        assert resource.prlimit(worker, resource.RLIMIT_DATA)[0] == 512 << 20
 
 
 def test_full_means_not_ready(bundle, tmp_path):

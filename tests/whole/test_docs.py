@@ -15,7 +15,7 @@ import pytest
 from pipeline.errors import ROW_CODES
 from pipeline.evaluation.gate import COSTS, RULE_KEYS
 from pipeline.evaluation.metrics import metrics_of
-from pipeline.machine import usable_cores
+from pipeline.machine import usable_cores, usable_memory
 from pipeline.schema import TargetKind
 from pipeline.serveconfig import ServeConfig
 from serving.app import parse
@@ -102,6 +102,8 @@ def test_options_of_the_production_server():
     options |= {"--model": None, "--bundle": None}
     assert options.pop("--workers") == usable_cores()
     assert table.pop("--workers") == "usable cores"
+    assert options.pop("--memory_mb") == usable_memory() / (1 << 20)
+    assert table.pop("--memory_mb") == "usable memory"
     told = {name: text for name, text in table.items() if name.startswith("--")}
     assert told == {name: "–" if value is None else str(value) for name, value in options.items()}
 
