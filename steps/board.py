@@ -102,13 +102,14 @@ def identity(config: BoardConfig) -> tuple[Identify, str]:
         ConfigError: if it would be open to others without a login.
     """
     from pipeline.review.board import guard
+    from pipeline.review.board.logins import Logins
     from pipeline.runs.server import check_login, check_server, needs_login, user
 
     if config.identity_header:
         check_server()
         return guard.by_proxy(config.identity_header), f"whom the proxy names in {config.identity_header}"
     if needs_login():
-        return guard.by_login(check_login), "users of the tracking server"
+        return Logins(check_login), "users of the tracking server"
     check_server()
     if config.host not in LOOPBACK:
         raise ConfigError(

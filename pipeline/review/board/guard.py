@@ -7,16 +7,13 @@ browser says from which page it comes, if that page is the board's own.
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import PipelineError
 from pipeline.review.board.desk import Desk, Desks, Seat
+from pipeline.review.board.logins import TooManyLoginsError
 from pipeline.runs.person import Person
 
 Scope = MutableMapping[str, Any]
@@ -25,9 +22,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = Mapping[str, str]
-Identify = Callable[[Headers], Seat | None]
+Identify = Callable[[Headers, str], Awaitable[Seat | None]]
 
-LOGIN_LIVES_S = 60.0  # then the tracking server is asked again
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
@@ -41,7 +37,7 @@ class Guard:
 
     Args:
         hosts: names, with port where there is one, under which browsers reach the board.
-        identify: headers -> who sends them, or None; may ask the tracking server.
+        identify: headers and address -> who sends them, or None; may ask the tracking server.
     """
 
     def __init__(self, app: App, hosts: Iterable[str], identify: Identify, desks: Desks) -> None:
@@ -49,7 +45,6 @@ class Guard:
         self.hosts = frozenset(host.lower() for host in hosts)
         self.identify = identify
         self.desks = desks
-        self._one_at_a_time = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -61,7 +56,10 @@ class Guard:
             await _answer(scope, receive, send, 403, refusal)
             return
         try:
-            desk = await self._desk(headers)
+            desk = await self._desk(headers, (scope.get("client") or ("",))[0])
+        except TooManyLoginsError as error:
+            await _answer(scope, receive, send, 429, str(error), error.retry_after)
+            return
         except PipelineError as error:  # the tracking server is away
             await _answer(scope, receive, send, 503, str(error))
             return
@@ -73,9 +71,8 @@ class Guard:
         ]  # the notebook needs no password
         await self.app(dict(scope) | {"headers": kept, "meta": {"desk": desk}}, receive, _hardened(send))
 
-    async def _desk(self, headers: Headers) -> Desk | None:
-        async with self._one_at_a_time:  # a page asks for a hundred files at once, under one login
-            seat = await asyncio.to_thread(self.identify, headers)
+    async def _desk(self, headers: Headers, address: str) -> Desk | None:
+        seat = await self.identify(headers, address)
         return None if seat is None else self.desks.of(seat)
 
 
@@ -93,34 +90,10 @@ def refuse_origin(headers: Headers, hosts: frozenset[str]) -> str | None:
     return None
 
 
-def by_login(check: Callable[[str, str], str | None]) -> Identify:
-    """Identify by HTTP basic credentials.
-
-    Args:
-        check: user, password -> the name that the tracking server gives, or None when it refuses.
-    """
-    known: dict[str, tuple[float, Seat]] = {}
-
-    def identify(headers: Headers) -> Seat | None:
-        header = headers.get("authorization", "")
-        now = time.monotonic()
-        for old in [key for key, (until, _) in known.items() if until < now]:
-            del known[old]
-        if header not in known:
-            login = read_basic(header)
-            name = check(*login) if login else None
-            if name is None:
-                return None
-            known[header] = (now + LOGIN_LIVES_S, Seat(Person(name, "tracking server login", True), login))
-        return known[header][1]
-
-    return identify
-
-
 def by_proxy(header: str) -> Identify:
     """Identify by a header that a proxy in front of the board sets after its own login."""
 
-    def identify(headers: Headers) -> Seat | None:
+    async def identify(headers: Headers, address: str) -> Seat | None:
         name = headers.get(header.lower(), "").strip()
         return Seat(Person(name, f"header {header} of the proxy", True), proxied=True) if name else None
 
@@ -129,19 +102,11 @@ def by_proxy(header: str) -> Identify:
 
 def as_one(person: Person) -> Identify:
     """Whoever asks is the person who started the board: only that person may reach it."""
-    return lambda headers: Seat(person)
 
+    async def identify(headers: Headers, address: str) -> Seat | None:
+        return Seat(person)
 
-def read_basic(header: str) -> tuple[str, str] | None:
-    """User and password of an `Authorization: Basic …` header."""
-    scheme, _, text = header.partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        user, colon, password = base64.b64decode(text, validate=True).decode("utf-8").partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return None
-    return (user, password) if colon and user else None
+    return identify
 
 
 def _hardened(send: Send) -> Send:
@@ -154,7 +119,9 @@ def _hardened(send: Send) -> Send:
     return sender
 
 
-async def _answer(scope: Scope, receive: Receive, send: Send, status: int, text: str) -> None:
+async def _answer(
+    scope: Scope, receive: Receive, send: Send, status: int, text: str, retry_after: int | None = None
+) -> None:
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": text[:100]})
@@ -162,5 +129,7 @@ async def _answer(scope: Scope, receive: Receive, send: Send, status: int, text:
     headers = [(b"content-type", b"text/plain; charset=utf-8")]
     if status == 401:
         headers.append((b"www-authenticate", b'Basic realm="graphline review board", charset="UTF-8"'))
+    if retry_after is not None:
+        headers.append((b"retry-after", str(retry_after).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text.encode()})

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.errors import RegistryError
 from pipeline.review.board import guard
 from pipeline.review.board.desk import Seat
+from pipeline.review.board.logins import Logins
 from pipeline.runs.person import Person
 
 HOSTS = ("127.0.0.1:5002", "board.example.org")
@@ -97,13 +95,8 @@ def test_a_login_is_the_servers_and_of_its_request_only():
         asked.append(user)
         return user.lower() if password == "right" else None
 
-    identify = guard.by_login(check)
-    for headers in (
-        {},
-        {"Authorization": basic("Ada", "wrong")},
-        {"Authorization": "Bearer x"},
-        {"Authorization": "Basic !"},
-    ):
+    identify = Logins(check)
+    for headers in ({}, {"Authorization": basic("Ada", "wrong")}, {"Authorization": "Bearer x"}):
         sent, scope = send(identify, OURS | headers)
         assert scope is None
         assert sent[0]["status"] == 401
@@ -118,32 +111,25 @@ def test_a_login_is_the_servers_and_of_its_request_only():
     assert asked == ["Ada", "Bob"]
 
 
-def test_a_login_is_asked_for_again(monkeypatch):
-    answers = iter(["ada", None])
-    identify = guard.by_login(lambda user, password: next(answers))
-    header = {"authorization": basic("ada", "right")}
-    assert identify(header) == identify(header) == Seat(ADA, ("ada", "right"))
-    later = time.monotonic() + guard.LOGIN_LIVES_S + 1
-    monkeypatch.setattr(guard.time, "monotonic", lambda: later)
-    assert identify(header) is None  # the password was changed meanwhile
+def test_who_tries_too_often_is_told_when_to_come_back():
+    identify = Logins(lambda user, password: None)
+    answers = [send(identify, OURS | {"Authorization": basic("ada", f"wrong {n}")})[0] for n in range(5)]
+    assert [sent[0]["status"] for sent in answers] == [401, 401, 401, 429, 429]
+    assert int(dict(answers[-1][0]["headers"])[b"retry-after"]) >= 1
+    assert answers[-1][1]["body"].startswith(b"Too many wrong passwords; wait ")
 
 
 def test_a_tracking_server_that_is_away_is_said():
     def check(user, password):
         raise RegistryError("no tracking server answers")
 
-    sent, scope = send(guard.by_login(check), OURS | {"Authorization": basic("ada", "right")})
+    sent, scope = send(Logins(check), OURS | {"Authorization": basic("ada", "right")})
     assert scope is None
     assert (sent[0]["status"], sent[1]["body"]) == (503, b"no tracking server answers")
 
 
 def test_a_password_is_in_no_text_of_a_seat():
     assert "secret" not in repr(Seat(ADA, ("ada", "secret")))
-
-
-@given(st.text(min_size=1).filter(lambda text: ":" not in text), st.text())
-def test_basic_credentials_come_back(user, password):
-    assert guard.read_basic(basic(user, password)) == (user, password)
 
 
 def test_a_proxy_names_the_reviewer():
