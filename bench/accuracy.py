@@ -24,10 +24,11 @@ from typing import Any
 
 import numpy as np
 
+from bench.measure import peer_program
 from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.source import find_source
 from pipeline.dataset.split import SIDES, TEST, TRAIN, VALIDATION
-from pipeline.evaluation.metrics import score_target
+from pipeline.evaluation.metrics import METRICS, score_target
 from pipeline.evaluation.predictions import fit_store_baselines
 from pipeline.machine import commit, environment
 from pipeline.store.build import build_store
@@ -50,6 +51,8 @@ def main() -> None:
     parser.add_argument("--with", dest="more", choices=("descriptors", "forest"), help="for ours; kept as graphline+…")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="training settings")
     arguments = parser.parse_args()
+    if "chemprop" in arguments.who:
+        peer_program(str(arguments.peer), parser)
     rows = []
     for split_seed in arguments.split_seeds:
         with tempfile.TemporaryDirectory() as folder:
@@ -150,7 +153,7 @@ def train_peer(store: Store, side: int, seed: int, epochs: int, program: Path, f
 
 def report(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
     """Print mean and spread per answerer; keep test results with machine, versions and commit."""
-    metric = "rmse" if "rmse" in rows[0] else "roc_auc"
+    metric = next(one.name for one in METRICS.values() if one.leads and one.name in rows[0])
     for found in rows:
         found |= {"commit": commit(ROOT), "settings": arguments.set if found["who"].startswith("graphline") else []}
     path = ROOT / "bench" / "results" / f"accuracy-{arguments.data}-{arguments.split or 'given'}.json"

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.accuracy import train_ours
-from bench.measure import RESULTS, ROOT, Result, compare_pairs, figure, read_result, write_result
+from bench.measure import RESULTS, ROOT, Result, compare_pairs, figure, peer_program, read_result, write_result
 from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.source import find_source
 from pipeline.dataset.split import TEST, TRAIN, VALIDATION
@@ -36,6 +36,8 @@ def main() -> None:
     parser.add_argument("--peers", default=".venv-peers/bin/python", help="Python of the environment with chemprop")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4], help="none: report again")
     arguments = parser.parse_args()
+    if arguments.seeds:
+        peer_program(arguments.peers, parser)
     known = {row["seed"]: row for row in read_result(SUBJECT)["rows"]} if (RESULTS / f"{SUBJECT}.json").exists() else {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

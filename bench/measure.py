@@ -6,6 +6,7 @@ interleaved pairs (A B A B …) and calls `write_result`. `python -m bench.repor
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -21,6 +22,13 @@ from pipeline.machine import commit, environment
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results"
+
+
+def peer_program(text: str, parser: argparse.ArgumentParser) -> str:
+    """A program of the environment of the peers; a missing one ends the bench in one line."""
+    if not Path(text).is_file():
+        parser.error(f"{text} is not there. Peers live in an environment of their own: run `make .venv-peers/.done`.")
+    return text
 
 
 @dataclass(frozen=True)

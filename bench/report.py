@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from bench.measure import RESULTS, ROOT
+from pipeline.evaluation.metrics import METRICS
 
 _INTRO = """# Measured
 
@@ -18,7 +19,6 @@ ours is better. Made by `make bench` from `bench/results/*.json`; run it to get 
 """
 
 _BEGIN, _END = "<!-- made by python -m bench.report -->", "<!-- end -->"
-_METRICS = {"rmse": "RMSE ↓", "roc_auc": "ROC-AUC ↑"}
 _WHO = {
     "graphline": "graphline, one default network",
     "graphline+forest": "with `forest=true`",
@@ -59,7 +59,7 @@ def _accuracies() -> list[str]:
         _, data, split = path.stem.split("-", 2)
         ours = [row for row in found["rows"] if row["who"] in ("graphline", "graphline+forest")]
         commits = dict.fromkeys(row["commit"][:7] + row["commit"][12:].replace("+", " + ") for row in ours)
-        cells = [f"`{data}`, {split}", _seeds(ours), _METRICS[metric], *cells, ", ".join(commits)]
+        cells = [f"`{data}`, {split}", _seeds(ours), METRICS[metric].label, *cells, ", ".join(commits)]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

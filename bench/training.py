@@ -23,7 +23,16 @@ import numpy as np
 import torch
 
 from bench.epochs import Side
-from bench.measure import ROOT, Claim, Result, compare_pairs, time_pairs, use_threads, write_result
+from bench.measure import (
+    ROOT,
+    Claim,
+    Result,
+    compare_pairs,
+    peer_program,
+    time_pairs,
+    use_threads,
+    write_result,
+)
 from bench.sides import DMPNN, GINE, PygNetwork, build_ours, pyg_loader, train_loader
 from pipeline.dataset.config import PrepareConfig
 from pipeline.dataset.source import find_source
@@ -42,6 +51,7 @@ def main() -> None:
     parser.add_argument("--peers", default=".venv-peers/bin/python", help="Python of the environment with chemprop")
     parser.add_argument("--quick", action="store_true", help="one round on the smaller data; nothing is written")
     arguments = parser.parse_args()
+    peer_program(arguments.peers, parser)
     rounds = 1 if arguments.quick else 12
     claims, same = [], []
     with tempfile.TemporaryDirectory() as name:

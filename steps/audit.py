@@ -52,6 +52,8 @@ def main(argv: Sequence[str]) -> None:
     history = report.history
     for record in history.records:
         say(f"  {record}: {record.reason}")
+        if record.override:
+            say(f"    without a passed verdict ({record.verdict}): {record.override}")
     if config.at:
         say(say_live(history, parse_moment(config.at)))
     for note in report.notes:

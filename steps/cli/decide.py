@@ -32,6 +32,8 @@ def carry_out(step_name: str, action: str, name: str | None, sign_key: str | Non
         for note in notes:
             say(f"  {note}")
         say(f"{step_name}: {model}: {record}")
+        if record.override:
+            say(f"  without a passed verdict ({record.verdict}): {record.override}")
         if record.champion_after != record.champion_before:
             digest = f", sha256 {record.digest[:12]}" if record.champion_after else ""
             before, after = name_release(record.champion_before), name_release(record.champion_after)

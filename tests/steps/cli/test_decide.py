@@ -54,6 +54,22 @@ def test_a_reviewers_day(tmp_path, capsys):
     assert (run.data.tags["graphline.decision"], run.data.tags["graphline.head"]) == ("6", read_log("day").head)
 
 
+def test_a_release_without_a_passed_verdict_says_so_wherever_it_is_told(tmp_path, capsys):
+    gate = f"--gate={write_gate(tmp_path)}"
+    candidate(tmp_path, "over", "bad")
+    candidate(tmp_path, "over", "good")
+    promote.main(["--name=over", "--version=1", "--reason=a try", "--override=the assay waits", gate])
+    said = capsys.readouterr().out.splitlines()
+    assert said[1].startswith("  without a passed verdict (failed: Failed 1 of 1 checks: ")
+    assert said[1].endswith("): the assay waits")
+    promote.main(["--name=over", "--version=2", "--reason=better", "--champion=1", "--override=not needed", gate])
+    assert "without a passed verdict" not in capsys.readouterr().out  # what was not needed is not told
+    audit.main(["--name=over"])
+    told = [line for line in capsys.readouterr().out.splitlines() if "without a passed verdict" in line]
+    assert len(told) == 1
+    assert told[0].endswith("): the assay waits")
+
+
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="ssh-keygen is not installed")
 def test_a_signed_log_is_audited_against_the_allowed_signers(tmp_path, capsys):
     key = tmp_path / "key"
