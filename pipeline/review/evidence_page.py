@@ -1,15 +1,18 @@
-"""The first page of the evidence of a release: all of it for people, without Python and without a network."""
+"""The first page of the evidence of a release: all of it for people, without Python and without a network.
+
+What it says of decisions is made by `verify`, which compares it with the records.
+"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline.report.html import Html, build_page, bullets, facts, html, paragraph, sections, table
-from pipeline.review.decision import name_release
 from pipeline.review.history import History, Record
-from pipeline.review.verify import line_hash
+from pipeline.review.verify import HISTORY, decision_facts, history_rows, tell_decision
 from pipeline.runs.tags import PREFIX
 
 
@@ -29,7 +32,7 @@ def build_index(history: History, record: Record, folder: Path) -> str:
     top = [
         Html(f'<p class="verdict {passed if outcome == "passed" else "failed"}" role="status">{html(headline)}</p>'),
         Html(f"<h1>Evidence: {html(title)}</h1>"),
-        paragraph(f"{str(record)[0].upper()}{str(record)[1:]}. Reason: {record.reason}"),
+        *map(paragraph, tell_decision(asdict(record))),
     ]
     parts = {
         "Decision": _decision(record),
@@ -44,28 +47,7 @@ def build_index(history: History, record: Record, folder: Path) -> str:
 
 
 def _decision(record: Record) -> list[Html]:
-    return [
-        facts(
-            {
-                "What": record.meaning,
-                "When (UTC)": record.time,
-                "Reviewer": f"{record.reviewer} ({record.identified})",
-                "Author of the candidate": record.author or "not recorded",
-                "Reason": record.reason,
-                "Verdict at that time": record.verdict.partition(": ")[2],
-                "Released in spite of the verdict because": record.override,
-                "Candidate": f"{record.model}-candidates version {record.candidate}",
-                "Champion before": name_release(record.champion_before),
-                "Champion after": name_release(record.champion_after),
-                "Bundle (sha256 of its digests.json)": record.digest,
-                "Evidence (sha256 of its digests.json)": record.evidence,
-                "Evaluate run": record.evaluate_run,
-                "Code commit": record.commit,
-                "Signed with": record.signer or "not signed",
-            },
-            f"Record {record.sequence} of the log",
-        )
-    ]
+    return [facts(decision_facts(asdict(record)), f"Record {record.sequence} of the log")]
 
 
 def _verdict(verdict: dict[str, Any], folder: Path) -> list[Html]:
@@ -83,22 +65,8 @@ def _verdict(verdict: dict[str, Any], folder: Path) -> list[Html]:
 
 
 def _history(history: History) -> list[Html]:
-    rows = [
-        (
-            entry.number,
-            record.time[:16].replace("T", " "),
-            record.action,
-            f"release {record.release}" if record.release else f"candidate {record.candidate}",
-            f"{record.reviewer} ({record.identified})",
-            record.reason,
-            name_release(record.champion_after),
-            line_hash(entry.text)[:12],
-        )
-        for entry in history.entries
-        if (record := entry.record)
-    ]
-    head = ["Record", "Time (UTC)", "Action", "On", "Reviewer", "Reason", "Champion after", "sha256"]
-    return [table(head, rows, "Every decision on this model"), paragraph(f"Head of the log: {history.head}")]
+    rows = history_rows([entry.text for entry in history.entries])
+    return [table(HISTORY, rows, "Every decision on this model"), paragraph(f"Head of the log: {history.head}")]
 
 
 def _data(report: dict[str, Any]) -> list[Html]:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,113 @@ def digests_faults(folder: Path, expected: str) -> list[str]:
     return folder_faults(folder, listed, (DIGESTS, BESIDE))
 
 
+class _Page(HTMLParser):
+    """What a person reads on index.html: the texts before the sections, of each section, and behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: dict[str, list[str]] = {}
+        self._place, self._hidden = "top", True  # the head of the document is not read
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("body", "nav"):
+            self._hidden = tag == "nav"
+        elif tag == "section":
+            self._place = str(dict(attrs).get("aria-labelledby"))
+            if self._place in self.texts:
+                self.texts[self._place].append("once more")
+        elif tag in ("style", "script", "iframe", "object", "svg") and not self._hidden:
+            self.texts.setdefault(self._place, []).append(f"<{tag}>")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "nav":
+            self._hidden = False
+        elif tag == "section":
+            self._place = "end"
+
+    def handle_data(self, data: str) -> None:
+        text = " ".join(data.split())
+        if text and not self._hidden:
+            self.texts.setdefault(self._place, []).append(text)
+
+
+def decision_facts(decided: dict[str, Any]) -> dict[str, str]:
+    """The table of a decision on the page."""
+    facts = {
+        "What": decided["meaning"],
+        "When (UTC)": decided["time"],
+        "Reviewer": f"{decided['reviewer']} ({decided['identified']})",
+        "Author of the candidate": decided["author"] or "not recorded",
+        "Reason": decided["reason"],
+        "Verdict at that time": decided["verdict"].partition(": ")[2],
+        "Released in spite of the verdict because": decided["override"],
+        "Candidate": f"{decided['model']}-candidates version {decided['candidate']}",
+        "Champion before": _name_release(decided["champion_before"]),
+        "Champion after": _name_release(decided["champion_after"]),
+        "Bundle (sha256 of its digests.json)": decided["digest"],
+        "Evidence (sha256 of its digests.json)": decided["evidence"],
+        "Evaluate run": decided["evaluate_run"],
+        "Code commit": decided["commit"],
+        "Signed with": decided["signer"] or "not signed",
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+HISTORY = ("Record", "Time (UTC)", "Action", "On", "Reviewer", "Reason", "Champion after", "sha256")
+
+
+def history_rows(lines: Sequence[str]) -> list[tuple[str, ...]]:
+    """The rows of the page under `HISTORY`: the decisions, without void records.
+
+    Args:
+        lines: of the log, whose chain is whole.
+    """
+    rows: list[tuple[str, ...]] = []
+    for number, line in enumerate(lines, 1):
+        record = json.loads(line)
+        if record["sequence"] == number:
+            on = f"release {record['release']}" if record["release"] else f"candidate {record['candidate']}"
+            who, time = f"{record['reviewer']} ({record['identified']})", record["time"][:16].replace("T", " ")
+            after, digest = _name_release(record["champion_after"]), line_hash(line)[:12]
+            rows.append((str(number), time, record["action"], on, who, record["reason"], after, digest))
+    return rows
+
+
+def page_faults(page: str, lines: Sequence[str], decided: dict[str, Any]) -> list[str]:
+    """Compare what the page for people says of decisions with the records."""
+    parser = _Page()
+    parser.feed(page)
+    parser.close()
+    title = f"Evidence: {decided['model']} release {decided['release']}"
+    facts = [text for pair in decision_facts(decided).items() for text in pair]
+    cells, head = [text for row in history_rows(lines) for text in row], f"Head of the log: {line_hash(lines[-1])}"
+    wanted = {
+        "top": [decided["verdict"].partition(": ")[2], title, *tell_decision(decided)],
+        "decision": ["Decision", f"Record {decided['sequence']} of the log", *facts],
+        "history": [
+            "History",
+            "Every decision on this model",
+            *HISTORY,
+            *cells,
+            head,
+        ],
+        "end": [],
+    }
+    faults = []
+    for place, texts in wanted.items():
+        found = parser.texts.get(place, [])
+        texts = [" ".join(text.split()) for text in texts if text.strip()]
+        if found != texts:
+            at = next((k for k, text in enumerate(found) if texts[k : k + 1] != [text]), len(found))
+            said = repr(found[at][:100]) if at < len(found) else "nothing more"
+            faults.append(f"index.html ({place}): it says {said}, which the records do not")
+    return faults
+
+
+def _name_release(number: int) -> str:
+    return f"release {number}" if number else "nothing"
+
+
 def check_evidence(folder: Path, model: Path | None = None, head: str = "", signers: str = "") -> list[str]:
     """Check the whole of an unpacked evidence file; returns what is wrong, a sentence each."""
     try:
@@ -161,6 +269,9 @@ def check_evidence(folder: Path, model: Path | None = None, head: str = "", sign
         faults.append(f"records.json: no record has the hash {head}")
     if signers:
         faults += signature_faults(log, signers)
+    page = folder / "index.html"
+    if not faults and page.is_file():  # it is read against whole records only
+        faults += page_faults(page.read_text(encoding="utf-8"), lines, decided)
     faults += digests_faults(folder / "bundle", decided["digest"])
     faults += digests_faults(folder / "evidence", decided["evidence"])
     return faults + (digests_faults(model, decided["digest"]) if model else [])

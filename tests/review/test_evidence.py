@@ -79,6 +79,34 @@ def test_evidence_with_a_new_manifest_still_hangs_on_the_records(packed, tmp_pat
     assert "bundle: its digest is not" in said
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("<td>ada (tracking server login)</td>", "<td>eve (tracking server login)</td>", "decision"),
+        ("ada (tracking server login)</td>", "ada (in person)</td>", "decision"),
+        ("Decided by ada", "Decided by eve", "top"),
+        ("</h1>", "</h1><p>Approved by the whole board.</p>", "top"),
+        ("</main>", "<p>Signed: eve</p></main>", "end"),
+        (">reject<", ">approve<", "history"),
+        ("Head of the log: ", "Head of the log: f", "history"),
+        ('id="decision">Decision</h2>', 'id="decision">Decision</h2><p>On behalf of eve.</p>', "decision"),
+    ],
+)
+def test_a_page_that_says_otherwise_than_the_records_is_found(packed, log, old, new, place, tmp_path):
+    """Though its sha256 in the manifest is right, and the head of the log was kept elsewhere."""
+    copy = Path(shutil.copytree(packed, tmp_path / "copy"))
+    page = (copy / "index.html").read_text(encoding="utf-8")
+    assert old in page
+    (copy / "index.html").write_text(page.replace(old, new, 1), encoding="utf-8")
+    listed = json.loads((copy / "manifest.json").read_text())
+    listed["index.html"] = hashlib.sha256((copy / "index.html").read_bytes()).hexdigest()
+    (copy / "manifest.json").write_text(json.dumps(listed))
+    code, said = verify(copy, "--head", log.head)
+    assert code == 1
+    assert said.startswith(f"WRONG  index.html ({place}): it says ")
+    assert said.endswith(", which the records do not\n")
+
+
 def test_missing_and_foreign_files_are_found(packed, tmp_path):
     copy = Path(shutil.copytree(packed, tmp_path / "copy"))
     (copy / "evidence" / "gate.yaml").rename(copy / "evidence" / "gate2.yaml")
