@@ -23,7 +23,7 @@ from dataclasses import replace
 
 import uvicorn
 
-from pipeline.errors import BundleError, ConfigError, PipelineError
+from pipeline.errors import BundleError, ConfigError, PipelineError, RegistryError
 from pipeline.machine import usable_cores, usable_memory
 from pipeline.telemetry import SWITCHES
 from serving.server import releases
@@ -112,8 +112,8 @@ async def serve(options: argparse.Namespace, listening: socket.socket) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    pinned, first, said = await asyncio.to_thread(open_release, options)
-    await start(fleet, first, said)
+    pinned, first, standing = await asyncio.to_thread(open_release, options)
+    await start(gate, first, standing)
     server = Server(
         uvicorn.Config(
             gate, http=Connection, loop="asyncio", ws="none", lifespan="off", interface="asgi3",
@@ -122,7 +122,7 @@ async def serve(options: argparse.Namespace, listening: socket.socket) -> None:
         )
     )  # fmt: skip
     running = asyncio.create_task(server.serve([listening]))
-    following = asyncio.create_task(follow(fleet, options, pinned, metrics)) if pinned and options.follow else None
+    following = asyncio.create_task(follow(gate, options, pinned)) if pinned and options.follow else None
     write_line(event="listening", host=options.host, port=listening.getsockname()[1], workers=options.workers)
     await stopping.wait()
     write_line(event="draining")
@@ -136,24 +136,27 @@ async def serve(options: argparse.Namespace, listening: socket.socket) -> None:
     write_line(event="stopped")
 
 
-def open_release(options: argparse.Namespace) -> tuple[releases.Pinned | None, ServedBundle, str]:
+def open_release(options: argparse.Namespace) -> tuple[releases.Pinned | None, ServedBundle, releases.Standing]:
     """What the command line names, verified, and what the log of decisions says of it.
 
     Raises:
-        PipelineError: if it cannot be had, or is not what was signed off and released.
+        PipelineError: if it cannot be had, or is not what was signed off and is released.
     """
     if options.bundle:
-        return None, releases.open_folder(options.bundle), "a folder has no log of decisions, not compared"
+        no_log = releases.Standing(None, "a folder has no log of decisions, not compared")
+        return None, releases.open_folder(options.bundle), no_log
     pinned = releases.pin(options.model)
-    said = releases.check_log(pinned)
-    return pinned, releases.fetch(pinned), said
+    standing = releases.check_log(pinned)
+    if standing.agrees is False:
+        raise BundleError(standing.said)
+    return pinned, releases.fetch(pinned), standing
 
 
-async def start(fleet: Fleet, release: ServedBundle, said: str) -> None:
+async def start(gate: Gate, release: ServedBundle, standing: releases.Standing) -> None:
     """Let a release take over, if it passes its self-test.
 
     Args:
-        said: what the log of decisions says of it.
+        standing: what the log of decisions says of it.
 
     Raises:
         BundleError: if it does not; then the old one stays.
@@ -163,29 +166,46 @@ async def start(fleet: Fleet, release: ServedBundle, said: str) -> None:
     except BaseException:
         release.close()
         raise
-    await fleet.take_over(release, check)
-    write_line(event="serving", name=release.name, version=release.version, digest=release.digest, log=said)
+    await gate.fleet.take_over(release, check)
+    gate.standing = standing
+    facts = {"name": release.name, "version": release.version, "digest": release.digest}
+    write_line(event="serving", **facts, log=standing.said)
 
 
-async def follow(fleet: Fleet, options: argparse.Namespace, pinned: releases.Pinned, metrics: Metrics) -> None:
-    """Watch the alias; let what it newly names take over. Whatever fails, the running release stays."""
+async def follow(gate: Gate, options: argparse.Namespace, pinned: releases.Pinned) -> None:
+    """Watch the alias and the log of decisions; let what the alias newly names take over, if the log agrees.
+
+    Whatever fails, the running release stays; what the log says of it is told.
+    """
     refused: releases.Pinned | None = None
+    said = ""  # why the log refuses what the alias names
     while True:
         await asyncio.sleep(options.follow)
         outcome, found = "same", None
         try:
             found = await asyncio.to_thread(releases.pin, options.model)
-            if found not in (pinned, refused):
-                said = await asyncio.to_thread(releases.check_log, found)
-                await start(fleet, await asyncio.to_thread(releases.fetch, found), said)
-                pinned, refused, outcome = found, None, "taken_over"
+            if found != refused:
+                standing = await asyncio.to_thread(releases.check_log, found)
+                if standing.agrees is False:
+                    outcome = "refused"
+                    if standing.said != said:
+                        write_line(event="follow", outcome=outcome, version=found.version, reason=standing.said)
+                elif found != pinned:
+                    await start(gate, await asyncio.to_thread(releases.fetch, found), standing)
+                    pinned, refused, outcome = found, None, "taken_over"
+                said = standing.said
+                gate.standing = standing if found == pinned else gate.standing
         except Exception as error:  # the server must not end, whatever a tracking server or a disk does
             outcome = "failed"
             # A bundle that is wrong stays wrong; anything else may mend itself.
             refused = found if isinstance(error, BundleError) else refused
             reason = " ".join(str(error).split())[:500]
             write_line(event="follow", outcome=outcome, version=found.version if found else "", reason=reason)
-        metrics.follow.labels(outcome).inc()
+            if isinstance(error, RegistryError):  # `retire` takes the alias away
+                with contextlib.suppress(Exception):  # the next look asks again
+                    standing = await asyncio.to_thread(releases.check_log, pinned)
+                    gate.standing = gate.standing if standing.agrees is None else standing
+        gate.metrics.follow.labels(outcome).inc()
 
 
 def listen(host: str, port: int) -> socket.socket:

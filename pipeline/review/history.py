@@ -191,6 +191,11 @@ class History:
         """The record that made a release; None for a version that no record names."""
         return next((r for r in self.records if r.release == release and r.action == APPROVE), None)
 
+    def retirement_of(self, release: int) -> Record | None:
+        """The record that took a release out of use; None if it may be used, also after a rollback to it."""
+        last = next((r for r in reversed(self.records) if r.release == release and r.action != REJECT), None)
+        return last if last is not None and last.action == RETIRE else None
+
     @staticmethod
     def _replay(records: tuple[Record, ...] | list[Record]) -> State:
         state = State()

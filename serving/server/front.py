@@ -23,6 +23,7 @@ from serving.server.inference import describe_model
 from serving.server.limits import Limits
 from serving.server.prometheus import CONTENT_TYPE, Metrics
 from serving.server.refusal import RequestError
+from serving.server.releases import Standing
 from serving.server.tables import CSV, JSON, PARQUET
 
 Message = MutableMapping[str, Any]
@@ -85,6 +86,7 @@ class Gate:
     def __init__(self, fleet: Fleet, metrics: Metrics, limits: Limits) -> None:
         self.fleet, self.metrics, self.limits = fleet, metrics, limits
         self.draining = False
+        self.standing = Standing(None, "not compared")  # of the release, in the log of decisions
         self.held = 0  # bytes of bodies that are here
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -154,7 +156,7 @@ class Gate:
         found: dict[str, Callable[[], Page]] = {
             **{"/health": live, "/ping": live, "/ready": ready, "/v2/health/live": live, "/v2/health/ready": ready},
             "/version": lambda: _json(self.facts()),
-            "/metrics": lambda: (200, CONTENT_TYPE, self.metrics.page()),
+            "/metrics": lambda: (200, CONTENT_TYPE, self.metrics.page(self.standing.agrees)),
             "/openapi.json": lambda: _json(self.openapi()),
             "/docs": lambda: (200, "text/html; charset=utf-8", docs_page(self.openapi(), self.fleet.ready)),
             "/v2": lambda: _json({"name": "graphline", "version": "1", "extensions": []}),
@@ -165,7 +167,9 @@ class Gate:
 
     def facts(self) -> dict[str, str]:
         release = self.fleet.release
-        return {"name": release.name, "version": release.version, "digest": release.digest} if release else {}
+        if release is None:
+            return {}
+        return {"name": release.name, "version": release.version, "digest": release.digest, "log": self.standing.said}
 
     def openapi(self) -> dict[str, Any]:
         release = self.fleet.release

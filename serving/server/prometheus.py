@@ -47,6 +47,9 @@ class Metrics:
         self.model = Gauge(
             f"{name}model_info", "The release that answers.", ["name", "version", "digest"], registry=registry
         )
+        self.log_agrees = Gauge(
+            f"{name}log_agrees", "Whether the log of decisions agrees: 1 yes, 0 no, -1 not compared.", registry=registry
+        )
         gauges = {
             "queue_length": ("Requests that wait for a worker.", lambda: len(fleet.queue)),
             "queue_limit": ("Requests that may wait.", lambda: fleet.limits.queue),
@@ -71,8 +74,13 @@ class Metrics:
             for code, rows in answer.errors.items():
                 self.row_errors.labels(code).inc(rows)
 
-    def page(self) -> bytes:
-        """The text that Prometheus reads."""
+    def page(self, agrees: bool | None) -> bytes:
+        """The text that Prometheus reads.
+
+        Args:
+            agrees: whether the log of decisions says of the release that it may answer.
+        """
+        self.log_agrees.set(-1 if agrees is None else int(agrees))
         self.model.clear()
         if (release := self.fleet.release) is not None:
             self.model.labels(release.name, release.version, release.digest).set(1)

@@ -13,7 +13,7 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.bundle.build import EXAMPLE_ANSWERS
 from pipeline.digests import private_copy, verify
@@ -21,17 +21,33 @@ from pipeline.errors import BundleError, ConfigError
 from pipeline.runs.tags import DIGEST
 from serving.server.fleet import ServedBundle
 
+if TYPE_CHECKING:
+    from pipeline.review.history import History
+
 _MODEL = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 TOLERANCE = 1e-3
 """Relative, of a number of the input example's answer: another processor may round differently, nothing else."""
 
 
 class Pinned(NamedTuple):
-    """One version of a registered model and the bytes that it means."""
+    """One version of a registered model, the bytes that it means, and the alias that named it, "" for none."""
 
     name: str
     version: str
     digest: str
+    alias: str = ""
+
+
+class Standing(NamedTuple):
+    """What the log of decisions says of a version that is served.
+
+    Attributes:
+        agrees: whether it is released there, and live if it is served as the champion; None where nothing is compared.
+        said: the record of the release, what the log says instead, or why nothing is compared.
+    """
+
+    agrees: bool | None
+    said: str
 
 
 def open_folder(folder: str) -> ServedBundle:
@@ -67,18 +83,11 @@ def pin(uri: str) -> Pinned:
     digest = found.tags.get(DIGEST)
     if not digest:
         raise BundleError(f"{found.name} version {found.version} carries no digest; release it with -e promote.")
-    return Pinned(str(found.name), str(found.version), str(digest))
+    return Pinned(str(found.name), str(found.version), str(digest), match["alias"] or "")
 
 
-def check_log(pinned: Pinned) -> str:
-    """Whether the log of decisions knows this version.
-
-    Returns:
-        What the log says, in words: the record of the release, or why there is none to compare with.
-
-    Raises:
-        BundleError: if the model has a log and this version, with these bytes, is not released in it.
-    """
+def check_log(pinned: Pinned) -> Standing:
+    """What the log of decisions says of a version, now."""
     from mlflow.exceptions import MlflowException
 
     from pipeline.review.log import log_of, read_log
@@ -86,16 +95,35 @@ def check_log(pinned: Pinned) -> str:
     try:
         history = read_log(pinned.name)
     except MlflowException as error:
-        return f"the log cannot be read ({error.error_code}), not compared"
+        return Standing(None, f"the log cannot be read ({error.error_code}), not compared")
     if not history.entries:
-        return f"there is no {log_of(pinned.name)}, not compared"
-    approval = history.approval_of(int(pinned.version))
+        return Standing(None, f"there is no {log_of(pinned.name)}, not compared")
+    return compare_log(pinned, history, log_of(pinned.name))
+
+
+def compare_log(pinned: Pinned, history: History, log: str) -> Standing:
+    """Compare a version, and the alias that names it, with the log of decisions.
+
+    Args:
+        log: its name, for the answer.
+    """
+    from pipeline.runs.registry import CHAMPION
+
+    what, release = f"{pinned.name} version {pinned.version}", int(pinned.version)
+    approval = history.approval_of(release)
     if approval is None or approval.digest != pinned.digest:
-        raise BundleError(
-            f"{pinned.name} version {pinned.version}, sha256 {pinned.digest[:12]}, is not released in "
-            f"{log_of(pinned.name)}; serve a released version, or release it with -e promote."
-        )
-    return f"record {approval.sequence} of {log_of(pinned.name)}"
+        wanted = "serve a released version, or release it with -e promote"
+        return Standing(False, f"{what}, sha256 {pinned.digest[:12]}, is not released in {log}; {wanted}.")
+    if retirement := history.retirement_of(release):
+        return Standing(False, f"{what} is retired in {log} ({retirement}); serve another release.")
+    live = history.state.champion
+    if pinned.alias == CHAMPION and live != release:
+        last = history.last
+        if last is not None and not last.done:  # the record comes first, then the alias moves
+            return Standing(None, f"record {last.number} of {log} is being carried out, not compared")
+        reads = f"release {live}" if live else "nothing"
+        return Standing(False, f"{what} has the alias {CHAMPION}, but {reads} is live in {log}; see -e audit.")
+    return Standing(True, f"record {approval.sequence} of {log}")
 
 
 def fetch(pinned: Pinned) -> ServedBundle:

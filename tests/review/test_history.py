@@ -87,6 +87,13 @@ def test_live_and_previous_after_every_kind_of_decision():
         assert history(*moves[:count]).state == expected
 
 
+def test_a_release_is_retired_until_somebody_goes_back_to_it():
+    moves = [(APPROVE, 1), (APPROVE, 2), (RETIRE, 2), (REJECT, 0), (ROLLBACK, 2)]
+    retired = [history(*moves[:count]).retirement_of(2) for count in range(1, 6)]
+    assert [record and record.sequence for record in retired] == [None, None, 3, 3, None]
+    assert history(*moves).retirement_of(1) is None
+
+
 def test_what_was_live_at_a_time():
     log = history((APPROVE, 1), (REJECT, 0), (APPROVE, 2), (RETIRE, 2))
     at = [log.live_at(parse_moment(f"2026-11-01T{hour:02}:30")) for hour in range(5)]

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import mlflow
 import pytest
 
+from pipeline.review.decision import APPROVE, RETIRE, ROLLBACK
+from tests.support.records import decide
 from tests.support.servers import refusal, serving_app, wait_until
 from tests.support.small_models import publish
 
@@ -41,7 +43,8 @@ def test_a_swap_under_load_loses_and_mixes_nothing(tracking, env, tmp_path):
     options = ("--model", "models:/swap@champion", "--workers", "1", "--follow", "0.5")
     with serving_app(tmp_path, *options, **env) as app:
         pid = app.workers()
-        assert app.ask("GET", "/version").json == {"name": "swap", "version": first, "digest": digest}
+        log = "there is no swap-decisions, not compared"
+        assert app.ask("GET", "/version").json == {"name": "swap", "version": first, "digest": digest, "log": log}
         stop = threading.Event()
         seen = [set() for _ in range(4)]
 
@@ -91,6 +94,32 @@ def test_without_follow_the_version_is_pinned(tracking, env, tmp_path):
         publish(tmp_path, "pinned", 2)
         assert app.invoke(BODY).headers["x-model-version"] == f"pinned/{first}"
         assert next(line for line in app.lines() if line["event"] == "serving")["log"].startswith("there is no")
+
+
+def test_what_the_log_of_decisions_does_not_say_is_refused_and_told(tracking, env, tmp_path):
+    first, digest = publish(tmp_path, "log", 1)
+    decide("log", APPROVE, first, digest)
+    with serving_app(tmp_path, "--model", "models:/log@champion", "--workers", "1", "--follow", "0.2", **env) as app:
+        assert app.ask("GET", "/version").json["log"] == "record 1 of log-decisions"
+        assert app.metric("graphline_log_agrees") == 1
+        second, new = publish(tmp_path, "log", 2)  # its alias moves, and no record says so
+        wait_until(lambda: app.metric('graphline_follow_total{outcome="refused"}') > 2, 60)
+        assert app.invoke(BODY).headers["x-model-version"] == f"log/{first}"
+        (line,) = [line for line in app.lines() if line["event"] == "follow"]  # once, not at each look
+        assert "log version 2" in line["reason"]
+        assert "is not released in log-decisions" in line["reason"]
+        decide("log", APPROVE, second, new)  # now one does
+        wait_until(lambda: app.invoke(BODY).headers["x-model-version"] == f"log/{second}", 60)
+        decide("log", RETIRE, second, new)  # and the alias stays: it goes on, and says so
+        wait_until(lambda: app.metric("graphline_log_agrees") == 0, 60)
+        decide("log", ROLLBACK, second, new)
+        wait_until(lambda: app.metric("graphline_log_agrees") == 1, 60)
+        mlflow.MlflowClient().delete_registered_model_alias("log", "champion")  # as `retire` does
+        decide("log", RETIRE, second, new)
+        wait_until(lambda: app.metric("graphline_log_agrees") == 0, 60)
+        assert "is retired in log-decisions" in app.ask("GET", "/version").json["log"]
+        assert app.invoke(BODY).status == 200
+    assert "is retired in log-decisions" in refusal(["--model", f"models:/log/{second}"], **env)
 
 
 def test_bytes_that_are_not_those_of_the_version_are_refused(tracking, env, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from serving.server.front import Gate, Limits
 from serving.server.prometheus import Metrics
 from serving.server.refusal import RequestError
+from serving.server.releases import Standing
 from tests.support.fleets import RELEASE, Client, ToyFleet, answer
 
 JSON = {"Content-Type": "application/json"}
@@ -31,7 +32,7 @@ class Server:
         return self.client.ask("POST", path, *(parts or (b"{}",)), headers=JSON | named, leave=leave)
 
     def metric(self, start: str) -> float:
-        lines = self.gate.metrics.page().decode().splitlines()
+        lines = self.gate.metrics.page(None).decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
 
 
@@ -97,8 +98,11 @@ def test_every_page_has_its_methods(method: str, path: str, status: int):
 
 
 def test_the_version_is_the_releases():
-    body = Server().client.ask("GET", "/version")[2]
-    assert json.loads(body) == {"name": "toy", "version": "3", "digest": RELEASE.digest}
+    server = Server()
+    server.gate.standing = Standing(False, "toy version 3 is retired")
+    body = json.loads(server.client.ask("GET", "/version")[2])
+    assert body == {"name": "toy", "version": "3", "digest": RELEASE.digest, "log": "toy version 3 is retired"}
+    assert b"graphline_log_agrees 0.0" in server.client.ask("GET", "/metrics")[2]
 
 
 @pytest.mark.parametrize(

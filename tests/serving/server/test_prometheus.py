@@ -8,14 +8,20 @@ from serving.server.prometheus import Metrics
 from tests.support.fleets import RELEASE, ToyFleet, answer
 
 
-def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
+def samples(metrics: Metrics, agrees: bool | None = None) -> dict[tuple[str, ...], float]:
     """Name and values of the labels, sorted -> number."""
-    families = text_string_to_metric_families(metrics.page().decode())
+    families = text_string_to_metric_families(metrics.page(agrees).decode())
     return {
         (one.name, *(one.labels[name] for name in sorted(one.labels))): one.value
         for family in families
         for one in family.samples
     }
+
+
+def test_what_the_log_of_decisions_says_is_a_number():
+    metrics = Metrics(ToyFleet(lambda head, body: None))  # type: ignore[arg-type]
+    found = [samples(metrics, agrees)["graphline_log_agrees",] for agrees in (True, False, None)]
+    assert found == [1, 0, -1]
 
 
 def test_counts_by_hand():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import mlflow
@@ -11,10 +10,10 @@ import pytest
 from pipeline.bundle.build import EXAMPLE_ANSWERS
 from pipeline.digests import verify, write_digests
 from pipeline.errors import BundleError, ConfigError, RegistryError
-from pipeline.review.history import Record
-from pipeline.review.log import append, read_log
+from pipeline.review.decision import APPROVE, RETIRE, ROLLBACK
 from pipeline.runs.tags import DIGEST
 from serving.server.releases import TOLERANCE, Pinned, check_example, check_log, fetch, open_folder, pin
+from tests.support.records import decide
 from tests.support.small_models import publish
 
 
@@ -102,8 +101,8 @@ def test_a_model_is_named_by_alias_or_version(uri):
 
 def test_an_alias_means_a_version_and_the_version_its_bytes(tracking, tmp_path):
     version, digest = publish(tmp_path, "pinned", 1)
-    for uri in ("models:/pinned@champion", f"models:/pinned/{version}"):
-        assert pin(uri) == Pinned("pinned", version, digest)
+    for uri, alias in (("models:/pinned@champion", "champion"), (f"models:/pinned/{version}", "")):
+        assert pin(uri) == Pinned("pinned", version, digest, alias)
     release = fetch(pin("models:/pinned@champion"))
     assert (release.name, release.version, verify(release.folder)) == ("pinned", version, digest)
     release.close()
@@ -120,27 +119,45 @@ def test_a_version_without_a_digest_means_no_bytes(tracking, tmp_path):
         pin("models:/bare@champion")
 
 
-def approve(name, release, digest):
-    """A record of the log that releases a version, as `promote` writes it."""
-    history = read_log(name)
-    facts = {field.name: "" for field in dataclasses.fields(Record)}
-    facts |= {"candidate": 1, "champion_before": 0, "format": 1, "time": "2026-11-01T12:00:00.000Z"}
-    facts |= {"sequence": history.next_number, "previous": history.head, "action": "approve", "model": name}
-    facts |= {"release": int(release), "champion_after": int(release), "digest": digest}
-    client = mlflow.MlflowClient()
-    if not client.search_registered_models(f"name = '{name}-decisions'"):
-        client.create_registered_model(f"{name}-decisions")
-    append(history, Record(**facts), f"models:/{name}/{release}")
-
-
 def test_where_there_is_a_log_only_its_releases_are_served(tracking, tmp_path):
     first, digest = publish(tmp_path, "logged", 1)
-    assert check_log(pin("models:/logged@champion")) == "there is no logged-decisions, not compared"
-    approve("logged", first, digest)
-    assert check_log(pin("models:/logged@champion")) == "record 1 of logged-decisions"
+    assert check_log(pin("models:/logged@champion")) == (None, "there is no logged-decisions, not compared")
+    decide("logged", APPROVE, first, digest)
+    assert check_log(pin("models:/logged@champion")) == (True, "record 1 of logged-decisions")
     second, digest = publish(tmp_path, "logged", 2)
-    with pytest.raises(BundleError, match=r"logged version 2.* is not released in logged-decisions"):
-        check_log(pin("models:/logged@champion"))
-    approve("logged", second, "0" * 64)  # other bytes under the same number
-    with pytest.raises(BundleError, match="is not released"):
-        check_log(pin(f"models:/logged/{second}"))
+    agrees, said = check_log(pin("models:/logged@champion"))
+    assert (agrees, "logged version 2" in said, "is not released in logged-decisions" in said) == (False, True, True)
+    decide("logged", APPROVE, second, "0" * 64)  # other bytes under the same number
+    assert "is not released" in check_log(pin(f"models:/logged/{second}")).said
+
+
+def test_an_alias_that_moved_behind_the_log_and_a_retired_release_are_told(tracking, tmp_path):
+    first, old = publish(tmp_path, "moved", 1)
+    second, new = publish(tmp_path, "moved", 2)
+    decide("moved", APPROVE, first, old)
+    decide("moved", APPROVE, second, new)
+    assert check_log(pin("models:/moved@champion")).agrees is True
+    client = mlflow.MlflowClient()
+    client.set_registered_model_alias("moved", "champion", first)
+    agrees, said = check_log(pin("models:/moved@champion"))
+    assert (agrees, said) == (
+        False,
+        "moved version 1 has the alias champion, but release 2 is live in moved-decisions; see -e audit.",
+    )
+    assert check_log(pin(f"models:/moved/{first}")).agrees is True  # asked for by its number, it is a release
+    decide("moved", RETIRE, second, new)
+    agrees, said = check_log(pin(f"models:/moved/{second}"))
+    assert (agrees, "is retired in moved-decisions (record 3" in said) == (False, True)
+    assert "but nothing is live" in check_log(pin("models:/moved@champion")).said
+    decide("moved", ROLLBACK, second, new)  # it may be used again
+    assert check_log(pin(f"models:/moved/{second}")).agrees is True
+
+
+def test_between_a_record_and_the_move_of_its_alias_nothing_is_refused(tracking, tmp_path):
+    first, old = publish(tmp_path, "between", 1)
+    decide("between", APPROVE, first, old)
+    second, new = publish(tmp_path, "between", 2)
+    mlflow.MlflowClient().set_registered_model_alias("between", "champion", first)
+    decide("between", APPROVE, second, new, done=False)
+    said = "record 2 of between-decisions is being carried out, not compared"
+    assert check_log(pin("models:/between@champion")) == (None, said)
