@@ -18,10 +18,11 @@ class Connection(H11Protocol):
     limits = Limits()
     _waiting: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
+    _since = 0.0  # when it began to wait for its client
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.limits.connections:
+        if len(self.connections) > self.limits.connections and not self._make_room():
             self._refuse(RequestError(503, "TEMPORARILY_UNAVAILABLE", "too many connections"))
         else:
             self._wait_for_head()
@@ -35,6 +36,7 @@ class Connection(H11Protocol):
         before = self.cycle
         super().handle_events()
         if self.cycle is not before:
+            self._since = self.loop.time()
             self._stop_waiting()
 
     def on_response_complete(self) -> None:
@@ -54,6 +56,21 @@ class Connection(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(RequestError(400, "BAD_REQUEST", "this is no valid HTTP/1.1 request"))
 
+    @property
+    def awaits_client(self) -> bool:
+        """Whether the head or the rest of a body is still to come."""
+        in_body = self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
+        return (self._waiting is not None or in_body) and not self.transport.is_closing()
+
+    def _make_room(self) -> bool:
+        """Close the connection that has awaited its client longest, so that half requests never lock out others."""
+        others = [one for one in self.connections if isinstance(one, Connection) and one is not self]
+        waiting = [one for one in others if one.awaits_client]
+        if waiting:
+            slowest = min(waiting, key=lambda one: one._since)
+            slowest._refuse(RequestError(503, "TEMPORARILY_UNAVAILABLE", "too many connections"))
+        return bool(waiting)
+
     def _refuse(self, refusal: RequestError) -> None:
         body = refusal.body(v2=False)
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
@@ -68,6 +85,7 @@ class Connection(H11Protocol):
 
     def _wait_for_head(self) -> None:
         self._stop_waiting()
+        self._since = self.loop.time()
         self._waiting = self.loop.call_later(self.limits.head_s, self.transport.close)
 
     def _stop_waiting(self) -> None:

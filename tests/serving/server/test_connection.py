@@ -17,6 +17,12 @@ Scene = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    while scope["method"] == "POST":
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        if not message.get("more_body"):
+            break
     body = b"x" * (8 << 20) if scope["path"] == "/large" else b"ok"
     length = str(len(body)).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
@@ -99,6 +105,28 @@ def test_a_client_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) 
         while not LOST:
             await asyncio.sleep(0.01)
         assert LOST.pop()
+
+    play(scene)
+
+
+def test_half_requests_do_not_lock_out_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two connections are all that are taken: those that began and do not go on make room, the slowest one first."""
+    monkeypatch.setattr(Connection, "limits", Limits(connections=2))
+
+    async def scene(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        address = writer.get_extra_info("peername")
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+        await asyncio.sleep(0.05)
+        silent, silent_writer = await asyncio.open_connection(*address)
+        await asyncio.sleep(0.05)
+        others = []
+        for slow in (reader, silent):
+            other, other_writer = await asyncio.open_connection(*address)
+            others.append(other_writer)
+            assert (await get(other, other_writer)).startswith(b"HTTP/1.1 200 OK")
+            assert b"too many connections" in await slow.read()
+        for one in (*others, silent_writer):
+            one.close()
 
     play(scene)
 
