@@ -38,8 +38,12 @@ def test_kubernetes_takes_the_example(image):
     documents = list(yaml.safe_load_all((image / "kubernetes.yaml").read_text()))
     for document in documents:
         kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
-    deployment, service = documents
-    assert deployment["metadata"]["name"] == service["metadata"]["name"] == "my-model-nm"
+    deployment, service, budget, policy = documents
+    assert {document["metadata"]["name"] for document in documents} == {"my-model-nm"}
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert budget["spec"]["selector"]["matchLabels"] == policy["spec"]["podSelector"]["matchLabels"] == labels
+    assert budget["spec"]["minAvailable"] < deployment["spec"]["replicas"]  # else no node could be emptied
+    assert (policy["spec"]["policyTypes"], policy["spec"]["egress"]) == (["Ingress", "Egress"], [])
     pod = deployment["spec"]["template"]["spec"]
     container = pod["containers"][0]
     assert service["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
