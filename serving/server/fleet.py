@@ -186,10 +186,6 @@ class Fleet:
         return sum(len(worker.jobs) for worker in self.workers)
 
     @property
-    def saturated(self) -> bool:
-        return len(self.queue) >= self.limits.queue
-
-    @property
     def alive(self) -> bool:
         return bool(self.workers)
 

@@ -182,10 +182,13 @@ class Gate:
         return _json(describe_model(release.name, self.version, ready["inputs"], ready["outputs"]))
 
     def ready_page(self) -> Page:
-        """Whether new requests should come here: not when stopping, full, or without a worker."""
+        """Whether new requests should come here: not when stopping or without a worker.
+
+        A full queue is answered by 429 to whoever comes: under a load that fills all replicas, each that took itself
+        out would leave more to the others, until none is left.
+        """
         reasons = {
             "draining": self.draining,
-            "saturated": self.fleet.saturated,
             "no worker": not self.fleet.alive,
         }
         found = [reason for reason, holds in reasons.items() if holds]

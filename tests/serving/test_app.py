@@ -291,14 +291,14 @@ def test_a_request_beyond_the_memory_of_a_worker_fails_alone(bundle, tmp_path):
         assert resource.prlimit(worker, resource.RLIMIT_DATA)[0] == 512 << 20
 
 
-def test_full_means_not_ready(bundle, tmp_path):
+def test_a_full_server_refuses_requests_and_stays_ready(bundle, tmp_path):
     slow = copy_that_sleeps(bundle, tmp_path / "slow", 4)
     with serving_app(tmp_path, "--bundle", str(slow), "--workers", "1", "--queue", "1") as app:
         with ThreadPoolExecutor(5) as pool:
             asked = [pool.submit(app.invoke, {"dataframe_records": [ROW] * 7}) for _ in range(5)]
-            wait_until(lambda: app.ask("GET", "/ready").status == 503, 20)
-            assert app.ask("GET", "/ready").json["reason"] == "saturated"
-            assert app.ask("GET", "/health").status == 200
+            wait_until(lambda: app.metric("graphline_queue_length") == 1)
+            assert app.invoke(BODY).status == 429
+            assert app.ask("GET", "/ready").status == app.ask("GET", "/health").status == 200
             assert all(one.result().status == 200 for one in asked)
         assert app.ask("GET", "/ready").status == 200
 

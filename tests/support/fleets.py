@@ -33,7 +33,7 @@ class ToyFleet:
         self.release, self.ready = RELEASE, READY
         self.queue: deque[Job] = deque()
         self.limits, self.in_flight, self.workers = Limits(queue=8), 0, [1]
-        self.saturated, self.alive = False, True
+        self.alive = True
         self.asked: list[tuple[dict[str, Any], bytes]] = []
         self.dropped: list[Job] = []
 

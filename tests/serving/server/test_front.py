@@ -110,7 +110,6 @@ def test_the_version_is_the_releases():
     [
         (lambda server: None, ""),
         (lambda server: setattr(server.gate, "draining", True), "draining"),
-        (lambda server: setattr(server.fleet, "saturated", True), "saturated"),
         (lambda server: setattr(server.fleet, "alive", False), "no worker"),
     ],
 )
