@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import gzip
 import json
+from io import BytesIO
 from typing import Any, NamedTuple
+
+import pyarrow as pa
+from pyarrow import parquet
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 MB = 1 << 20
@@ -103,6 +107,25 @@ BODIES: dict[str, Body] = {
     "pickle": Body(b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00.", PARQUET),
     "gzip": Body(gzip.compress(GOOD), JSON),
 }
+
+
+def packed(smiles: str, rows: int) -> bytes:
+    """One text in many rows, which Parquet keeps once."""
+    file = BytesIO()
+    parquet.write_table(pa.table({"smiles": [smiles] * rows, "temperature": [1.0] * rows}), file, compression="zstd")
+    return file.getvalue()
+
+
+LATTICE = "C1CC1" + "".join(f"C%({k})" for k in range(10, 1000)) + "".join(f"C%({k})" for k in range(999, 9, -1))
+COSTLY_ROWS = {
+    "one ring of 9,000 atoms": Body(records(molecule(f"C1{'C' * 9_000}C1")), statuses=(200,), codes=("too_large",)),
+    "1,000 fused squares": Body(records(molecule(LATTICE)), statuses=(200,), codes=("too_large",)),
+}
+COSTLY = {
+    "one text in 20,000 rows of Parquet": Body(packed("C" * 100_000, 20_000), PARQUET, (413,)),
+    "15,000 records with a name each": Body(records(*({f"k{k}": k} for k in range(15_000))), statuses=(413,)),
+}
+"""Small requests that took seconds and gigabytes, and, above, rows that did."""
 
 
 def graph(**more: Any) -> bytes:

@@ -9,10 +9,11 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from tests.support.abuse import BODIES, GOOD, GRAPHS, HALF_BODY, HALF_HEAD, RAW
+from tests.support.abuse import BODIES, COSTLY, COSTLY_ROWS, GOOD, GRAPHS, HALF_BODY, HALF_HEAD, RAW
 from tests.support.servers import models_serve, serving_app, wait_until
 from tests.support.small_models import write_graph_bundle, write_molecule_bundle
 
@@ -51,6 +52,14 @@ def plain_graphs(bundles):
         yield served
 
 
+@pytest.fixture(scope="module")
+def small(bundles):
+    """A server in a container of 1 GiB."""
+    options = ("--bundle", str(bundles / "molecules"), "--workers", "1", "--memory_mb", "1024")
+    with serving_app(bundles, *options) as served:
+        yield served
+
+
 def send(served, one):
     headers = {"Content_Type": one.content_type} if one.content_type else {}
     return served.ask("POST", "/invocations", one.body, **headers)
@@ -65,6 +74,12 @@ def faults(reply, one):
         return reply.headers["content-type"]
     codes = {row["error"] for row in answer["predictions"]} if reply.status == 200 and one.codes else set()
     return codes - set(one.codes)
+
+
+def peak_mb(process: int) -> float:
+    """The most memory that a process ever held."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -177,3 +192,20 @@ def test_memory_comes_back_and_normal_requests_are_served_under_attack(app):
     assert attack(app, 8) > 0
     wait_until(lambda: app.memory_mb() < base + 30, 20)
     assert app.metric('graphline_requests_total{outcome="unavailable"') == 0
+
+
+@pytest.mark.parametrize("name", [*COSTLY, *COSTLY_ROWS])
+def test_small_requests_that_once_ended_a_worker_cost_little(small, name):
+    """The same worker answers afterwards, and its memory never grew to twice of what it takes to start."""
+    one = (COSTLY | COSTLY_ROWS)[name]
+    assert len(one.body) < 400_000
+    (worker,) = small.workers()
+    assert not faults(send(small, one), one)
+    assert small.ask("POST", "/invocations", GOOD, Content_Type="application/json").status == 200
+    assert small.workers() == [worker]
+    assert peak_mb(worker) < 450
+
+
+@pytest.mark.parametrize("name", COSTLY_ROWS)
+def test_a_bundle_refuses_costly_rows_in_plain_serving_too(plain, name):
+    assert not faults(send(plain, COSTLY_ROWS[name]), COSTLY_ROWS[name])
