@@ -32,6 +32,12 @@ def test_hadolint_finds_nothing(image):
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_the_page_names_the_base_image_of_the_dockerfile(image):
+    lines = (image / "Dockerfile").read_text().splitlines()
+    base = next(line.removeprefix("FROM ") for line in lines if line.startswith("FROM "))
+    assert f"imagetools inspect {base}`" in (ROOT / "docs" / "serving.md").read_text()
+
+
 def test_kubernetes_takes_the_example(image):
     import kubernetes_validate
 
