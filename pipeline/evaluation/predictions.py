@@ -316,7 +316,11 @@ def judge_table(
             metrics |= _flat(f"{who}/{target.key}", scores)
     metrics |= _behind(basis, table, metrics)
     kinds = {target.key: target.kind for target in schema.targets}
-    return metrics, pairs, judge_metrics(metrics, gate, kinds, basis.champion)
+    return (
+        metrics,
+        pairs,
+        judge_metrics(metrics, gate, kinds, basis.champion, {target.key: target.name for target in schema.targets}),
+    )
 
 
 def _behind(basis: VerdictBasis, table: pd.DataFrame, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -86,6 +86,7 @@ def judge_metrics(
     gate: Gate,
     kinds: Mapping[str, str] | None = None,
     champion: Champion | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Verdict:
     """Hold metrics against a gate.
 
@@ -96,11 +97,14 @@ def judge_metrics(
         kinds: target, as in the metrics' names, -> `regression`, `binary` or `multiclass`. A target without any metric
             then fails instead of being overlooked; None reads targets and kinds off the metrics.
 
+        names: target, as in the metrics' names, -> as in the data, for sentences; what is not in it is named alike.
+
     Returns:
         A verdict that fails when a check fails, when a metric that a rule needs is missing, when a target has no
         rule at all, or when model and champion cannot be compared. Without a champion the rules about it pass.
     """
     kinds = _kinds(metrics) if kinds is None else kinds
+    names = dict(zip(kinds, kinds, strict=True)) | dict(names or {})
     checks: list[Check] = []
     if champion and champion.refusal:
         checks.append(Check("champion", None, None, False, champion.refusal))
@@ -108,21 +112,28 @@ def judge_metrics(
     asked = sum(rule.get("champion") == "interval" for _, _, rule in rules)
     for target, kind in kinds.items():
         mine = [(metric, rule) for name, metric, rule in rules if name == target]
-        own = [check for metric, rule in mine for check in _check(metrics, target, metric, rule, champion, asked)]
-        nothing = f"{target}: no rule of the gate is for this {kind} target, and what is not checked does not pass"
+        own = [
+            check
+            for metric, rule in mine
+            for check in _check(metrics, target, names[target], metric, rule, champion, asked)
+        ]
+        nothing = (
+            f"{names[target]}: no rule of the gate is for this {kind} target, and what is not checked does not pass"
+        )
         checks.extend(own or [Check(f"test/{target}", None, None, False, nothing)])
     for name, rule in gate.cost_rules.items():
         checks.extend(_check_cost(metrics, name, rule, champion))
     if not kinds:
         checks.append(Check("test", None, None, False, "there are no test metrics"))
     passed = all(check.passed for check in checks)
-    wins = [win for target, kind in kinds.items() if (win := _baseline_win(metrics, target, kind))]
-    return Verdict(passed, _headline(metrics, kinds, champion, checks, wins), tuple(checks), tuple(wins))
+    wins = [win for target, kind in kinds.items() if (win := _baseline_win(metrics, target, names[target], kind))]
+    return Verdict(passed, _headline(metrics, kinds, names, champion, checks, wins), tuple(checks), tuple(wins))
 
 
 def _headline(
     metrics: Mapping[str, float],
     kinds: Mapping[str, str],
+    names: Mapping[str, str],
     champion: Champion | None,
     checks: list[Check],
     wins: list[str],
@@ -134,7 +145,7 @@ def _headline(
         outcome = f"Failed {len(failed)} of {len(checks)} checks: {failed[0]}" + ("; …" if failed[1:] else ".")
     else:
         behind = f"Passed, but behind a baseline: {len(checks)} of {len(checks)} checks hold."
-        outcome = behind if wins else f"Passed: {_summary(metrics, kinds, champion)}"
+        outcome = behind if wins else f"Passed: {_summary(metrics, kinds, names, champion)}"
     if len(wins) > 1:
         return f"Baselines are better than the network on {len(wins)} of {len(kinds)} targets. {wins[0]} {outcome}"
     return " ".join([*wins, outcome])
@@ -148,11 +159,17 @@ def _kinds(metrics: Mapping[str, float]) -> dict[str, str]:
 
 
 def _check(
-    metrics: Mapping[str, float], target: str, metric: str, rule: Rule, champion: Champion | None, asked: int
+    metrics: Mapping[str, float],
+    target: str,
+    called: str,
+    metric: str,
+    rule: Rule,
+    champion: Champion | None,
+    asked: int,
 ) -> Iterator[Check]:
     name = f"test/{target}/{metric}"
     value = _number(metrics, name)
-    title = f"{_title(metric)} on {target}"
+    title = f"{_title(metric)} on {called}"
     if value is None:
         yield Check(name, None, None, False, f"{title} is missing: it was not computed, or is not a number")
         return
@@ -170,18 +187,26 @@ def _check(
         than = f"the {kind} baseline's {other:.3g}" + (f" by a margin of {by:g}" if by else "")
         yield _compare(name, title, value, other - by if lower else other + by, lower=lower, than=than)
     if "champion" in rule:
-        yield from _check_champion(metrics, target, metric, rule["champion"], champion, asked)
+        yield from _check_champion(
+            metrics, name.removeprefix("test/"), title, metric, rule["champion"], champion, asked
+        )
 
 
 def _check_champion(
-    metrics: Mapping[str, float], target: str, metric: str, allowed: float | str, champion: Champion | None, asked: int
+    metrics: Mapping[str, float],
+    place: str,
+    title: str,
+    metric: str,
+    allowed: float | str,
+    champion: Champion | None,
+    asked: int,
 ) -> Iterator[Check]:
     """Not worse than the champion by more than a margin, in the metric's own unit.
 
     The margin `interval` is half the width of the paired 95 % interval: less may be chance. Where it is asked several
     times, one or the other would exceed it by chance; it grows so that all together do not (Bonferroni).
     """
-    name, title = f"difference/{target}/{metric}", f"{_title(metric)} on {target}"
+    name = f"difference/{place}"
     if champion is None:
         yield Check(name, None, None, True, f"{title}: there is no champion yet to be held against")
     if champion is None or champion.refusal:
@@ -229,7 +254,7 @@ def _compare(name: str, title: str, value: float, threshold: float, *, lower: bo
     return Check(name, value, threshold, passed, f"{title} is {value:.3g}, {held} {shown}")
 
 
-def _baseline_win(metrics: Mapping[str, float], target: str, kind: str) -> str | None:
+def _baseline_win(metrics: Mapping[str, float], target: str, called: str, kind: str) -> str | None:
     """A sentence if some baseline is better than the network; the best of them."""
     ahead = leading_baseline(metrics, target, kind)
     if ahead is None:
@@ -241,10 +266,12 @@ def _baseline_win(metrics: Mapping[str, float], target: str, kind: str) -> str |
     if difference:
         clear = tell_apart(difference, lower_is_better=metric.lower_is_better) == "worse"
         how, end = ("clearly better", "") if clear else ("better", ", which may be chance")
-    return f"The {name} baseline is {how} than the network on {target}: {metric.title} {theirs} against {mine}{end}."
+    return f"The {name} baseline is {how} than the network on {called}: {metric.title} {theirs} against {mine}{end}."
 
 
-def _summary(metrics: Mapping[str, float], kinds: Mapping[str, str], champion: Champion | None) -> str:
+def _summary(
+    metrics: Mapping[str, float], kinds: Mapping[str, str], names: Mapping[str, str], champion: Champion | None
+) -> str:
     """The first target's headline metric with its interval, beside its best baseline and the champion."""
     target, kind = next(iter(kinds.items()))
     more = f" ({len(kinds) - 1} more targets)" if len(kinds) > 1 else ""
@@ -259,7 +286,7 @@ def _summary(metrics: Mapping[str, float], kinds: Mapping[str, str], champion: C
         difference = _number(metrics, f"difference/{target}/{metric.name}")
         if difference is not None:
             beside += f"; {_beside(metric.name, difference, champion)}"
-        return f"{metric.title} {value:.3g}{interval} on {target}{beside}{more}."
+        return f"{metric.title} {value:.3g}{interval} on {names[target]}{beside}{more}."
     return f"all checks{more}."
 
 

@@ -173,6 +173,7 @@ def find_smiles_column(table: Table, asked: str | None = None) -> str:
     raise DataError(
         f"{table.path}: {what}; the columns are {_listed(table.columns)}. "
         f"Try: mlflow run . -P data={table.path} -P smiles={found[0] if found else 'COLUMN'}"
+        f"{'' if found or not any(map(_is_molecule, table.columns)) else '; or header=false, if it has no header'}"
     )
 
 
@@ -307,15 +308,19 @@ def _columns_that_parse(table: Table) -> list[str]:
 
 def _refuse_molecule(table: Table, name: str) -> None:
     """A column whose values are molecules and whose name is one, too: the first row is data, not a header."""
-    from rdkit import Chem, rdBase
-
-    with rdBase.BlockLogs():
-        mol = Chem.MolFromSmiles(name) if table.header else None
-    if mol is not None and mol.GetNumAtoms():
+    if table.header and _is_molecule(name):
         raise DataError(
             f"{table.path}: the header names the column of the molecules '{name}', which is a molecule itself. "
             f"Without a header pass header=false (the columns are then column1, column2, …); else smiles={name}."
         )
+
+
+def _is_molecule(text: str) -> bool:
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(text)
+    return mol is not None and mol.GetNumAtoms() > 0
 
 
 def _number(value: object, decimal: str) -> float | None:

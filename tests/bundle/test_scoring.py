@@ -9,6 +9,7 @@ from pipeline.bundle import scoring
 from pipeline.bundle.scoring import score_file
 from pipeline.digests import write_digests
 from pipeline.errors import BundleError, DataError, PipelineError
+from pipeline.samples.source import Options
 from tests.support.schemas import MOLECULES, without_features
 from tests.support.small_models import graph_row, write_graph_bundle, write_molecule_bundle
 
@@ -51,6 +52,29 @@ def test_a_csv_keeps_its_columns_and_order(molecules, tmp_path, monkeypatch):
     assert report.errors == {"missing": 2, "invalid_smiles": 1, "wrong_type": 1}
     assert report.columns["size"] == "size_predicted"
     json.dumps(dataclasses.asdict(report))
+
+
+@pytest.mark.mlflow
+@pytest.mark.parametrize(
+    ("name", "text", "options"),
+    [
+        ("bare.csv", "CCO,0.5\nCC,1\n", Options(smiles="column1", header=False)),
+        ("bare.csv", "0.5,CCO\n1,CC\n", Options(smiles="column2", header=False)),
+    ],
+)
+def test_a_file_without_a_header_keeps_its_first_row(molecules, tmp_path, name, text, options):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match="temperature"):  # its columns have no names that the model knows
+        score_file(molecules, tmp_path / name, tmp_path / "out.csv", options=options)
+
+
+@pytest.mark.mlflow
+def test_a_table_with_a_decimal_sign_a_column_is_answered_as_it_reads(molecules, tmp_path):
+    (tmp_path / "a.csv").write_text("smiles;temperature;bits\nCCO;0.5;0,1\nCC;1.5;1,1\n")
+    score_file(molecules, tmp_path / "a.csv", tmp_path / "out.csv")
+    rows = read(tmp_path / "out.csv")
+    assert [row["error"] for row in rows] == ["", ""]
+    assert [row["bits"] for row in rows] == ["0,1", "1,1"]
 
 
 @pytest.mark.mlflow

@@ -294,3 +294,15 @@ def test_a_cost_that_was_not_measured_fails(rule):
 def test_json_has_no_nan():
     text = judge({"test/logS/rmse": math.nan}, regression(rmse={"max": 1}), KINDS).to_json()
     assert json.loads(text)["checks"][0]["value"] is None
+
+
+def test_sentences_name_a_target_as_the_data_do():
+    key, name = "Toxic_", "Toxic?"
+    metrics = {f"test/{key}/roc_auc": 0.7, f"test/{key}/log_loss": 0.6, f"baseline/forest/{key}/roc_auc": 0.8}
+    rules = Gate({"binary": {"roc_auc": {"min": 0.6, "champion": 0.1}}})
+    verdict = judge_metrics(metrics, rules, {key: "binary"}, names={key: name})
+    said = [verdict.headline, *verdict.baseline_wins, *(check.reason for check in verdict.checks)]
+    assert all(name in text and key not in text for text in said)
+    assert [check.name for check in verdict.checks] == [f"test/{key}/roc_auc", f"difference/{key}/roc_auc"]
+    bare = judge_metrics(metrics, Gate({}), {key: "binary"}, names={key: name})
+    assert bare.checks[0].reason.startswith("Toxic?: no rule of the gate is for this binary target")

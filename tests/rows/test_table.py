@@ -199,3 +199,12 @@ def test_digest_sees_names_and_bytes(tmp_path: Path) -> None:
     assert len({before, moved, file_digest(tmp_path / "d")}) == 3
     with pytest.raises(DataError, match="cannot be read"):
         file_digest(tmp_path / "none")
+
+
+def test_where_no_column_reads_as_molecules_but_its_name_does_the_way_out_is_told(tmp_path: Path) -> None:
+    table = open_table(write(tmp_path / "a.csv", "CCO,7\nc1ccccc1,8\nnonsense,9\n"))
+    with pytest.raises(DataError, match=r"no column looks like SMILES.*; or header=false, if it has no header$"):
+        find_smiles_column(table)
+    table = open_table(write(tmp_path / "b.csv", "name,y\nfoo,8\nnonsense,9\n"))
+    with pytest.raises(DataError, match=r"no column looks like SMILES.*smiles=COLUMN$"):
+        find_smiles_column(table)

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
+from pipeline.runs.tags import ENVIRONMENT
 from tests.conftest import ROOT
 from tests.support.pages import followed, section
 from tests.support.project import Project
@@ -102,6 +104,43 @@ def test_predict_keeps_rows_and_columns(project):
     assert rows[1]["pIC50"] == ""
 
 
+def test_files_without_a_header_lose_no_molecule(project):
+    """A CSV whose first row is a molecule is refused with the way out, and a SMILES file needs none."""
+    model = "model=models:/mine-candidates@challenger"
+    (project.folder / "bare.csv").write_text("CCO,7\nc1ccccc1,8\nnonsense,9\n")
+    asked = ["-e", "predict", "-P", "data=bare.csv", "-P", "out=bare-answers.csv", "-P", model]
+    assert "header=false" in project.run(*asked, code=1)
+    project.run(*asked, "-P", "header=false", "-P", "smiles=column1")
+    rows = list(csv.DictReader(open(project.folder / "bare-answers.csv")))
+    assert [row["column1"] for row in rows] == ["CCO", "c1ccccc1", "nonsense"]
+    assert [row["column2"] for row in rows] == ["7", "8", "9"]
+    assert [row["error"] for row in rows] == ["", "", "invalid_smiles"]
+    (project.folder / "new.smi").write_text("CCO ethanol\nc1ccccc1 benzene, dry\n")
+    project.run("-e", "predict", "-P", "data=new.smi", "-P", "out=smi-answers.csv", "-P", model)
+    found = list(csv.DictReader(open(project.folder / "smi-answers.csv")))
+    assert [row["pIC50"] for row in found] == [row["pIC50"] for row in rows[:2]]
+    assert "benzene, dry" in found[1].values()
+
+
+def test_a_candidate_is_not_asked_unless_it_is_named(project):
+    """Nothing is released yet: a model's code runs with its author's intentions, so nobody asks one by accident."""
+    text = project.run("-e", "predict", "-P", "data=new.csv", "-P", "name=mine", code=1)
+    assert "no release of mine is live" in text
+    assert "pass model=models:/mine-candidates@challenger" in text
+
+
+def test_the_run_says_how_it_shared_the_machine(project):
+    client = MlflowClient(project.env["MLFLOW_TRACKING_URI"])
+    (run,) = client.search_runs(["0"], "tags.`graphline.step` = 'train'")
+    facts = {
+        name.removeprefix(ENVIRONMENT): value for name, value in run.data.tags.items() if name.startswith(ENVIRONMENT)
+    }
+    assert int(facts["threads"]) >= 1
+    assert float(facts["load"]) >= 0
+    assert facts["waiting"] in ("active", "passive")
+    assert facts["torch"].startswith("2.")
+
+
 def test_failed_and_unreasoned_releases_are_refused(project):
     text = project.run("-e", "promote", "-P", "version=1", code=1)
     assert "this needs a reason" in text
@@ -181,6 +220,23 @@ def test_every_format_is_answered_row_by_row(served, form):
     assert [answer["error"] for answer in answers] == expected
     assert [answer["pIC50"] is None for answer in answers] == [code is not None for code in CODES]
     assert all("nonsense" not in (answer["error_detail"] or "") for answer in answers)
+
+
+def test_what_is_unlike_the_data_is_told(served):
+    smiles = ["CC(C)CC(=O)OC", "C" * 150, "CC[Po]CC", "CC(C)C*"]
+    answers = served.invoke({"inputs": {"smiles": smiles}}).json["predictions"]
+    assert [answer["error"] for answer in answers] == [None] * 4
+    assert answers[0]["warning"] is None
+    assert answers[1]["warning"].startswith("150 atoms, where training had ")
+    assert "element Po was not in training" in answers[2]["warning"]
+    assert "element of a kind that was not in training" in answers[3]["warning"]
+
+
+def test_a_ring_that_would_end_the_server_is_one_rows_error(served):
+    """Plain `mlflow models serve` has no worker to lose: the bundle itself refuses before RDKit sees the text."""
+    ring = "C1" + "C" * 9_000 + "C1"
+    answers = served.invoke({"inputs": {"smiles": [ring, "CCO"]}}).json["predictions"]
+    assert [answer["error"] for answer in answers] == ["too_large", None]
 
 
 def test_rest_equals_the_file(project, served):
