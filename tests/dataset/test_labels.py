@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.dataset.label_text import parse_percent
 from pipeline.dataset.labels import MAX_CLASSES, LabelScan, is_wide_potency, parse_labels
 from pipeline.errors import ConfigError, DataError
 from pipeline.schema import Target
@@ -247,3 +248,22 @@ def test_percents_and_plain_numbers_are_not_mixed():
 def test_a_percent_may_have_a_decimal_comma():
     target = scan("1,5%", "2,5 %", decimal=",", kind="regression")
     assert parse_labels(column("1,5%", "2,5 %"), target, decimal=",").y.tolist() == [1.5, 2.5]
+
+
+@given(st.lists(st.sampled_from(["1", "1.0", "2", "a", "A", "NA", "", "<5"]), max_size=6))
+def test_a_column_varies_exactly_when_it_can_be_a_target_of_classes(values):
+    found = LabelScan("t")
+    found.add(column(*values))
+    if found.varies:
+        assert len(found.target(kind="multiclass").classes) > 1
+    else:
+        with pytest.raises(DataError, match=r"does not vary|has a value"):
+            found.target(kind="multiclass")
+
+
+@given(st.floats(-1e6, 1e6), st.sampled_from([".", ","]), st.sampled_from(["", " "]))
+def test_a_number_with_a_percent_sign_is_that_number(number, decimal, blank):
+    text = f"{number!r}".replace(".", decimal)
+    assert parse_percent(f"{text}{blank}%", decimal) == number
+    assert parse_percent(text, decimal) is None
+    assert parse_percent(number, decimal) is None

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import DataError
 from pipeline.rows import delimited
-from pipeline.rows.table import (
-    open_table,
-)
+from pipeline.rows.table import open_table, parse_numbers, read_rows
 from tests.support.tables import read, write
 
 
@@ -183,3 +181,25 @@ def test_packed_bytes_are_unpacked_whatever_the_file_is_called(tmp_path: Path, n
 def test_a_file_that_may_not_be_read_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.csv: cannot be read \(No such file or directory\)"):
         delimited.sniff(tmp_path / "none.csv")
+
+
+numbers = st.lists(st.floats(-1e3, 1e3).map(lambda one: f"{one:.3f}"), min_size=3, max_size=8)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(numbers, st.permutations(["comma", "point", "whole"]))
+def test_whatever_stands_beside_it_a_column_keeps_its_sign(tmp_path: Path, values: list[str], order: list[str]) -> None:
+    written = {
+        "comma": [value.replace(".", ",") for value in values],
+        "point": values,
+        "whole": [value.partition(".")[0] for value in values],
+    }
+    rows = zip(*(written[name] for name in order), strict=True)
+    table = open_table(write(tmp_path / "a.csv", "\n".join([";".join(order), *map(";".join, rows)]) + "\n"))
+    assert (table.decimal_of("comma"), table.decimal_of("point")) == (",", ".")
+    read_back = {name: [float(value.replace(",", ".")) for value in column] for name, column in written.items()}
+    (found,) = read_rows(table, order)
+    for name in ("comma", "point"):
+        parsed, bad = parse_numbers(found.values[name], table.decimal_of(name))
+        assert not bad.any()
+        assert parsed.tolist() == read_back[name]

@@ -6,9 +6,16 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from pipeline.answer import PREDICTION
+from pipeline.dataset.config import PrepareConfig
+from pipeline.dataset.source import find_source
 from pipeline.dataset.split import TEST, TRAIN
+from pipeline.graph import pack
 from pipeline.schema import Schema, Target
+from pipeline.store.build import build_store
 from pipeline.store.scope import covered, with_ranges
+from serving.domain import Domain
+from tests.conftest import ROOT
 from tests.support.schemas import toy_schema
 
 TARGETS = (
@@ -44,3 +51,16 @@ def test_the_schema_of_a_bundle_has_the_labels_in_original_units():
     assert schema.targets[2].label_range is None
     assert Schema.from_json(schema.to_json()) == schema
     assert "range" not in toy.to_json()  # as the code of before wrote it
+
+
+def test_no_molecule_of_training_is_unlike_training(tmp_path):
+    """From data to warnings: what a bundle says of its training holds for each row of it."""
+    config = PrepareConfig(data="solubility")
+    store = build_store(config, find_source(config, ROOT, tmp_path), tmp_path / "store", "", lambda rows: rows)
+    schema = with_ranges(store.schema, covered(store))
+    train = [store.graph(int(i)) for i in store.indices(TRAIN)]
+    labels = store.arrays.y[store.indices(TRAIN)]
+    told = [one for one in Domain(schema).warnings(pack(train), {PREDICTION: labels}) if one]
+    assert all("only once in training" in one for one in told)
+    assert not any("where training had" in one or "beyond" in one for one in told)
+    assert len(told) < 0.02 * len(train)

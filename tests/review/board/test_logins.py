@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import RegistryError
@@ -176,3 +176,19 @@ def test_what_is_no_login_is_nobody_and_asks_nobody(header):
 @given(st.text(min_size=1).filter(lambda text: ":" not in text), st.text())
 def test_basic_credentials_come_back(user, password):
     assert read_basic(basic(user, password)["authorization"]) == (user, password)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["right", "wrong"]), st.sampled_from("12")), max_size=12)
+)
+def test_only_the_right_password_ever_gets_a_seat(tries):
+    identify = Logins(Server().check)
+    for user, password, address in tries:
+        try:
+            seat = asyncio.run(identify(basic(user, password), address))
+        except TooManyLoginsError:
+            assert sum(one == (user, "wrong", address) for one in tries) >= FREE_MISTAKES
+            continue
+        known = Seat(Person(user, "tracking server login", True), (user, password))
+        assert seat == (known if password == "right" else None)

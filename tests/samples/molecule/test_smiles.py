@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import random
 import threading
 
@@ -10,9 +11,11 @@ from rdkit import Chem
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
 from pipeline.errors import RowError
+from pipeline.samples.molecule import smiles as smiles_module
 from pipeline.samples.molecule.featurize import featurize_smiles
 from pipeline.samples.molecule.smiles import digest, group_key, identity_key, molecule_keys, parse_smiles, scaffold_key
 from pipeline.schema import Limits
+from tests.conftest import ROOT
 
 LIMITS = Limits()
 MOLECULES = [
@@ -225,3 +228,32 @@ def test_digest_is_fixed_for_ever():
     # the 16 bytes 0c06e880517ec7d4 bb17db19c33d30e1 of `printf CCO | b2sum -l 128`, little endian
     assert digest("CCO") == (0xD4C77E5180E8060C, 0xE1303DC319DB17BB)
     assert digest("CCN") != digest("CCO")
+
+
+@pytest.mark.parametrize("data", ["solubility", "bbbp"])
+def test_no_molecule_of_the_built_in_sets_comes_near_the_bound_of_rings(data):
+    """However it is written: a text in random order has its ring numbers far apart."""
+    with open(ROOT / "data" / f"{data}.csv", encoding="utf-8", newline="") as file:
+        texts = [row["smiles"] for row in csv.DictReader(file)][::7]
+    random_order = [Chem.MolToSmiles(Chem.MolFromSmiles(text), doRandom=True) for text in texts]
+    costs = [smiles_module._ring_cost(text) for text in (*texts, *random_order)]
+    assert 100 * max(costs) < smiles_module._MAX_RING_COST
+    assert max(costs) > 100  # and they do have rings
+
+
+@pytest.mark.parametrize(
+    ("text", "cost"),
+    [
+        ("CCO", 0),
+        ("C1CC1", 9),
+        ("c1ccccc1", 36),
+        ("C1CC1C1CC1", 18),  # the number 1 is used again
+        ("C%12CC%12", 9),
+        ("C%(123)CC%(123)", 9),
+        ("C12CC1CC2", 9 + 25),  # two rings that begin at one atom
+        ("[13CH2]1[C@@H](N)C1", 16),  # what stands in brackets is an atom, and its numbers are no rings
+        ("C1CC", 0),  # never closed: RDKit refuses it
+    ],
+)
+def test_what_rings_cost_by_hand(text, cost):
+    assert smiles_module._ring_cost(text) == cost
