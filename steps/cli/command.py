@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import itertools
 import os
 import re
@@ -25,7 +26,8 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 def run(step: Callable[[Sequence[str]], None]) -> None:
     """Run a step with the arguments of this process and end the process."""
     for stream in (sys.stdout, sys.stderr):  # a terminal that has no → shows it as ?, and is no reason to end
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     warnings.filterwarnings("ignore")  # of other people's packages; our tests turn ours into errors
     # What an import makes stays: to search MLflow's modules for garbage while they load is a fifth of a start.
     gc.set_threshold(50_000, 20, 20)

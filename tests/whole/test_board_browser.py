@@ -101,7 +101,7 @@ def test_a_stale_page_is_refused_and_changes_nothing(browser, board):
         button(page).click()
         said = outcome(page)
         assert "Refused" in said
-        assert "compared with release 1, but release 2 is live now" in said
+        assert "the page showed release 1 as live, but release 2 is live now" in said
         page.get_by_text("Your reason was: it beats release 1").wait_for()
         assert button(page).count() == 0
         assert page.get_by_role("link", name="Look at version 3 as it is now").count() == 1

@@ -67,3 +67,17 @@ def test_threads_wait_without_spinning_on_a_busy_machine(load, given, policy):
     )
     environment = {"OMP_WAIT_POLICY": given} if given else {}
     assert run_python(code, **environment).stdout.decode().split() == [policy, "False"]
+
+
+def test_output_that_is_no_terminal_of_the_system_is_left_alone():
+    """As in a notebook, or where somebody collects it as text."""
+    code = (
+        "import contextlib, io\n"
+        "from steps.cli.command import run, say\n"
+        "out = io.StringIO()\n"
+        "with contextlib.redirect_stdout(out):\n"
+        "    run(lambda argv: say('a → b'))\n"
+        "assert out.getvalue() == 'a → b\\n'\n"
+    )
+    done = run_python(code)
+    assert (done.returncode, done.stderr) == (0, b"")
